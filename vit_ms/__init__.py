@@ -1,0 +1,23 @@
+"""The Vision Transformer and its family on MindSpore: a library to run and a course to read.
+
+The functions here are loaded at their first use, so that `python -m vit_ms --help` is quick and a wrong version of NumPy
+or MindSpore is told in one line before it is met as a TypeError.
+"""
+
+import importlib
+
+from vit_ms import environment
+
+__version__ = "0.1.0"
+__all__ = ["create_model", "list_models", "load_weights"]
+
+_HOMES = {"create_model": "vit_ms.registry", "list_models": "vit_ms.registry", "load_weights": "vit_ms.weights"}
+
+environment.keep_quiet()
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vit_ms' has no attribute {name!r}")
+    environment.check_versions()
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,148 @@
+"""The commands: python -m vit_ms train|eval|predict|list."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from vit_ms import __version__, environment
+from vit_ms.errors import UserError
+
+# What needs MindSpore is imported by the command that needs it: --help answers at once, and a wrong version is one line.
+
+MODES = {"0": "graph", "1": "pynative"}  # mindcv's numbers
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vit_ms",
+        description="Train, evaluate and use Vision Transformers on MindSpore.",
+        epilog="example: python -m vit_ms train --config digits",
+    )
+    parser.add_argument("--version", action="version", version=f"vit_ms {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(run, text: str, example: str) -> argparse.ArgumentParser:
+        name = run.__name__.strip("_")
+        added = commands.add_parser(
+            name, help=text, description=text, epilog=f"example: python -m vit_ms {name} {example}", allow_abbrev=False
+        )
+        added.set_defaults(run=run)
+        return added
+
+    train = command(_train, "Train a model as a recipe says.", "--config digits --epoch_size 20 --seed 1")
+    evaluate = command(_eval, "Measure a checkpoint on held-out images.", "--ckpt_path runs/digits/best.ckpt")
+    predict = command(_predict, "Say what is in images.", "photo.jpg folder/ --ckpt_path runs/digits/best.ckpt")
+    models = command(_list, "List models, recipes and datasets.", "'vit_b*'")
+
+    train.add_argument("--config", default="digits", help="a recipe's name or YAML file (default digits)")
+    train.add_argument("--model", help="one of `list`, in place of the recipe's")
+    train.add_argument("--dataset", help="digits or folder, in place of the recipe's")
+    train.add_argument("--epoch_size", type=int, help="epochs")
+    train.add_argument("--lr", type=float, help="highest learning rate")
+    train.add_argument("--ckpt_path", help="weights to start from")
+    train.add_argument("--ckpt_save_dir", help="the run's folder (default runs/<recipe>)")
+    train.add_argument("--seed", type=int, help="of weights, data order and dropout")
+    train.add_argument("--num_parallel_workers", type=int, help="threads of the data pipeline")
+
+    predict.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them")
+    predict.add_argument("--output", help="the annotated picture (default predict.png beside the checkpoint)")
+    for action in (evaluate, predict):
+        action.add_argument("--ckpt_path", required=True, help="the weights, with their run.json beside them")
+        action.add_argument("--config", help="the recipe that weights without a run.json fit")
+    evaluate.add_argument("--split", help="train, val or test (default test where there is one, else val)")
+
+    for action in (train, evaluate, predict):
+        action.add_argument("--data_dir", help="folder with train/<class>/*.jpg and val/<class>/*.jpg")
+        action.add_argument("--device_target", help="Ascend, CPU or auto: Ascend where there is one (default auto)")
+        action.add_argument("--mode", type=lambda word: MODES.get(word, word), help="graph (0, default) or pynative (1)")
+    for action in (train, evaluate):
+        action.add_argument("--batch_size", type=int, help="images a step")
+
+    models.add_argument("pattern", nargs="?", default="*", help="of model names, like 'vit_b*'")
+    return parser
+
+
+def _train(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.recipe import load_recipe
+    from vit_ms.run import train
+
+    options = {key: value for key, value in vars(args).items() if key not in ("command", "run", "config")}
+    return train(load_recipe(args.config, options))
+
+
+def _info(args: argparse.Namespace):
+    """What --ckpt_path is: its run.json says it, or --config."""
+    from vit_ms import runtime
+    from vit_ms.data.catalog import open_dataset
+    from vit_ms.recipe import load_recipe
+    from vit_ms.run import RunInfo
+
+    runtime.setup(args.device_target or "auto", args.mode or "graph")
+    if args.config is None:
+        return RunInfo.read(args.ckpt_path)
+    recipe = load_recipe(args.config, {"data_dir": args.data_dir})
+    return RunInfo.of(recipe, open_dataset(recipe.dataset, recipe.data_dir))
+
+
+def _eval(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.run import evaluate
+
+    return evaluate(_info(args), args.ckpt_path, args.split, args.data_dir, args.batch_size)
+
+
+def _predict(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.predict import predict
+
+    return predict(_info(args), args.ckpt_path, args.images, args.output)
+
+
+def _list(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.data.catalog import DATASETS
+    from vit_ms.errors import did_you_mean
+    from vit_ms.recipe import list_recipes
+    from vit_ms.registry import list_models
+
+    names = list_models(args.pattern)
+    if not names:
+        raise UserError(f"no model matches {args.pattern!r}{did_you_mean(args.pattern, list_models())}")
+    print("models:  ", "  ".join(names))
+    if args.pattern == "*":
+        print("recipes: ", "  ".join(list_recipes()))
+        print("datasets:", "  ".join(DATASETS))
+    return []
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv (list[str]): its words; None: those the process was called with.
+
+    Returns:
+        int, the exit code: 0, 1 for a failure, 2 for a user's mistake, which is told in one line.
+    """
+    args = _parser().parse_args(argv)
+    start = time.perf_counter()
+    try:
+        environment.check_versions()
+    except ImportError as error:
+        return _stop(2, error)
+    try:
+        written = args.run(args)
+    except UserError as error:
+        return _stop(2, error)
+    except OSError as error:
+        return _stop(1, error)
+    except KeyboardInterrupt:
+        return _stop(1, "stopped")
+    if written:
+        print(f"wrote, in {time.perf_counter() - start:.0f} s:")
+        for path in written:
+            print(f"  {path}")
+    return 0
+
+
+def _stop(code: int, reason: object) -> int:
+    print(f"vit_ms: {reason}", file=sys.stderr)
+    return code

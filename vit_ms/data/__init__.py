@@ -1,0 +1,1 @@
+"""Images and labels: named datasets and the pipelines that bring them to a network."""

@@ -1,0 +1,348 @@
+"""The cells that the whole family is built of, with the names, arguments and parameters of the course's.
+
+They read like the course's; the arithmetic is in functional.py, in the form that is fastest on the device.
+
+Shape comments: B images, C channels, P patch size, N tokens, D embed_dim, H heads, d = D / H, M mlp_dim.
+"""
+
+from dataclasses import dataclass
+
+import mindspore as ms
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common.initializer import Normal, Uniform, initializer
+
+from vit_ms import functional as F
+from vit_ms.errors import UserError, check_positive
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """The choices in which libraries differ and which move the logits.
+
+    Args:
+        epsilon (float): added to the variance in LayerNorm.
+        gelu (str): `"erf"` for the exact GELU, `"tanh"` for its approximation.
+    """
+
+    epsilon: float
+    gelu: str
+
+    def __str__(self) -> str:
+        return f"LayerNorm epsilon {self.epsilon:g}, {self.gelu} GELU"
+
+    def cells(self) -> dict:
+        """The `norm` and `activation` arguments of a model that has these numerics."""
+        epsilon, approximate = self.epsilon, self.gelu == "tanh"
+        return {
+            "norm": lambda shape: LayerNorm(shape, epsilon=epsilon),
+            "activation": lambda: GELU(approximate=approximate),
+        }
+
+
+# MindSpore's defaults, and so the course's and mindcv's, are epsilon 1e-7 and the tanh GELU. The ViT papers' code has 1e-6
+# with tanh; timm, which most published weights are for, has 1e-6 with erf.
+NUMERICS = {
+    "timm": Numerics(1e-6, "erf"),
+    "google": Numerics(1e-6, "tanh"),
+    "course": Numerics(1e-7, "tanh"),
+    "mindcv": Numerics(1e-7, "tanh"),
+}
+
+
+def check_keep_prob(name: str, value: float) -> None:
+    """Raise a UserError unless `value` is in (0, 1]."""
+    if not 0.0 < value <= 1.0:
+        raise UserError(f"{name} is {value}; it must be above 0 and at most 1 (1 drops nothing)")
+
+
+class Dense(nn.Dense):
+    """A fully connected layer, x W^T + b, with the initial values of the paper's code.
+
+    Args:
+        in_channels (int): width of the input.
+        out_channels (int): width of the output.
+        weight_init (str or Initializer): Glorot uniform by default.
+
+    Inputs:
+        - **x** (Tensor): (..., in_channels), float.
+
+    Outputs:
+        Tensor, (..., out_channels), dtype of x.
+
+    Reference:
+        vit_jax/models_vit.py, `MlpBlock`; nn.Dense for the names.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, weight_init="xavier_uniform"):
+        super().__init__(in_channels, out_channels, weight_init=weight_init, bias_init="zeros")
+
+    def construct(self, x):
+        return F.dense(x, self.weight, self.bias)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation over the last axis: gamma (x - mean) / sqrt(variance + epsilon) + beta.
+
+    Args:
+        normalized_shape (tuple): (D,).
+        epsilon (float): 1e-7 is MindSpore's and the course's value, not the 1e-6 of the ViT papers' code.
+
+    Inputs:
+        - **x** (Tensor): (..., D), float.
+
+    Outputs:
+        Tensor, shape and dtype of x.
+
+    Reference:
+        Ba, Kiros & Hinton 2016, equation 3.
+    """
+
+    def __init__(self, normalized_shape: tuple, epsilon: float = 1e-7):
+        super().__init__(tuple(normalized_shape), epsilon=epsilon)
+
+    def construct(self, x):
+        return F.layer_norm(x, self.gamma, self.beta, self.epsilon)
+
+
+class GELU(nn.GELU):
+    """The Gaussian error linear unit.
+
+    Args:
+        approximate (bool): the tanh form, MindSpore's and the course's default; False is the exact one with erf.
+
+    Inputs:
+        - **x** (Tensor): any shape, float.
+
+    Outputs:
+        Tensor, shape and dtype of x.
+
+    Reference:
+        Hendrycks & Gimpel 2016, section 2.
+    """
+
+    def construct(self, x):
+        return F.gelu(x, self.approximate == "tanh")
+
+
+class DropPath(nn.Cell):
+    """Drop the residual branch of a whole sample in training and scale the others by 1 / keep_prob.
+
+    Args:
+        keep_prob (float): chance to keep a sample's branch, in (0, 1].
+
+    Inputs:
+        - **x** (Tensor): (B, ...), float.
+
+    Outputs:
+        Tensor, shape and dtype of x; x itself in evaluation.
+
+    Raises:
+        UserError: If keep_prob is not in (0, 1].
+
+    Reference:
+        Huang et al. 2016, Deep Networks with Stochastic Depth, equation 5, with the scale in training (timm, mindcv).
+    """
+
+    def __init__(self, keep_prob: float = 1.0):
+        super().__init__()
+        check_keep_prob("keep_prob", keep_prob)
+        self.keep_prob = keep_prob
+        # A dropout of ones, one for each sample, is the mask with its scale.
+        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+
+    def construct(self, x):
+        if not self.training or self.keep_prob == 1.0:
+            return x
+        mask = self.dropout(ops.ones((x.shape[0],) + (1,) * (x.ndim - 1), x.dtype))  # (B, 1, ...)
+        return x * mask
+
+
+class Attention(nn.Cell):
+    """Multi-head self-attention.
+
+    Args:
+        dim (int): D, divisible by num_heads.
+        num_heads (int): H.
+        keep_prob (float): of the dropout after the output projection.
+        attention_keep_prob (float): of the dropout on the attention weights.
+
+    Inputs:
+        - **x** (Tensor): (B, N, D), float.
+
+    Outputs:
+        Tensor, (B, N, D), dtype of x.
+
+    Raises:
+        UserError: If a size is below 1, dim is not divisible by num_heads, or a keep_prob is not in (0, 1].
+
+    Reference:
+        Dosovitskiy et al. 2021, equations 5 to 8; Vaswani et al. 2017, section 3.2.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 8, keep_prob: float = 1.0, attention_keep_prob: float = 1.0):
+        super().__init__()
+        check_positive(embed_dim=dim, num_heads=num_heads)
+        if dim % num_heads:
+            raise UserError(f"embed_dim {dim} is not divisible by num_heads {num_heads}: choose a divisor of {dim}")
+        check_keep_prob("keep_prob", keep_prob)
+        check_keep_prob("attention_keep_prob", attention_keep_prob)
+        self.num_heads = num_heads
+        self.head_dim = dim // num_heads
+        # q, k and v are three D x D layers stored as one: Glorot's range is that of one of them.
+        self.qkv = Dense(dim, dim * 3, weight_init=Uniform((3.0 / dim) ** 0.5))
+        self.attn_drop = nn.Dropout(p=1.0 - attention_keep_prob)
+        self.out = Dense(dim, dim)
+        self.out_drop = nn.Dropout(p=1.0 - keep_prob)
+
+    def construct(self, x):
+        b, n, c = x.shape
+        qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, self.head_dim)
+        q, k, v = ops.unstack(qkv.transpose(2, 0, 3, 1, 4), axis=0)  # each (B, H, N, d)
+        attn = self.attn_drop(F.attention_weights(q, k))  # (B, H, N, N)
+        out = F.attend(attn, v).transpose(0, 2, 1, 3).reshape(b, n, c)  # heads side by side again: (B, N, D)
+        return self.out_drop(self.out(out))
+
+
+class FeedForward(nn.Cell):
+    """The MLP of a block: Dense, activation, Dense, applied to each token alone.
+
+    Args:
+        in_features (int): D.
+        hidden_features (int): M, in_features if None.
+        out_features (int): in_features if None.
+        activation (Callable): makes the activation cell.
+        keep_prob (float): of the dropouts after the activation and after the second Dense.
+
+    Inputs:
+        - **x** (Tensor): (B, N, in_features), float.
+
+    Outputs:
+        Tensor, (B, N, out_features), dtype of x.
+
+    Raises:
+        UserError: If a size is below 1 or keep_prob is not in (0, 1].
+
+    Reference:
+        Dosovitskiy et al. 2021, equation 3.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int | None = None,
+        out_features: int | None = None,
+        activation=GELU,
+        keep_prob: float = 1.0,
+    ):
+        super().__init__()
+        check_keep_prob("keep_prob", keep_prob)
+        hidden_features = in_features if hidden_features is None else hidden_features
+        out_features = in_features if out_features is None else out_features
+        check_positive(in_features=in_features, mlp_dim=hidden_features, out_features=out_features)
+        self.dense1 = Dense(in_features, hidden_features)
+        self.activation = activation()
+        self.dense2 = Dense(hidden_features, out_features)
+        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+
+    def construct(self, x):
+        x = self.dropout(self.activation(self.dense1(x)))  # (B, N, M)
+        return self.dropout(self.dense2(x))  # (B, N, D)
+
+
+class ResidualCell(nn.Cell):
+    """cell(x) + x: what the cell adds to its input.
+
+    Args:
+        cell (nn.Cell): keeps the shape of its input.
+
+    Inputs:
+        - **x** (Tensor): any shape that the cell takes.
+
+    Outputs:
+        Tensor, shape and dtype of x.
+
+    Reference:
+        He et al. 2016, equation 1.
+    """
+
+    def __init__(self, cell: nn.Cell):
+        super().__init__()
+        self.cell = cell
+
+    def construct(self, x):
+        return self.cell(x) + x
+
+
+class PatchEmbedding(nn.Cell):
+    """An image as a sequence of embedded patches.
+
+    Args:
+        image_size (int): height and width in pixels, divisible by patch_size.
+        patch_size (int): P.
+        embed_dim (int): D.
+        input_channels (int): C.
+
+    Inputs:
+        - **x** (Tensor): (B, C, image_size, image_size), float.
+
+    Outputs:
+        Tensor, (B, N, D), N = (image_size / P)^2, rows of patches first.
+
+    Raises:
+        UserError: If a size is below 1, image_size is not divisible by patch_size, or there are fewer than MIN_NUM_PATCHES patches.
+        ValueError: If the images have another size or number of channels.
+
+    Reference:
+        Dosovitskiy et al. 2021, section 3.1.
+    """
+
+    MIN_NUM_PATCHES = 4
+
+    def __init__(self, image_size: int = 224, patch_size: int = 16, embed_dim: int = 768, input_channels: int = 3):
+        super().__init__()
+        check_positive(
+            image_size=image_size, patch_size=patch_size, embed_dim=embed_dim, input_channels=input_channels
+        )
+        if image_size % patch_size:
+            raise UserError(
+                f"image_size {image_size} is not divisible by patch_size {patch_size}: "
+                f"the nearest that is divisible is {max(round(image_size / patch_size), 1) * patch_size}"
+            )
+        self.image_shape = (input_channels, image_size, image_size)
+        self.num_patches = (image_size // patch_size) ** 2
+        if self.num_patches < self.MIN_NUM_PATCHES:
+            raise UserError(
+                f"image_size {image_size} with patch_size {patch_size} gives {self.num_patches} patches, fewer than "
+                f"MIN_NUM_PATCHES = {self.MIN_NUM_PATCHES}: attention needs more tokens, choose a smaller patch_size"
+            )
+        # It holds the weights under the course's names; patch_embed is the same convolution as a product. Normal by
+        # fan-in is the paper's code's, pad_mode="same" (MindSpore's default) would do nothing here.
+        self.conv = nn.Conv2d(
+            input_channels,
+            embed_dim,
+            kernel_size=patch_size,
+            stride=patch_size,
+            pad_mode="valid",
+            has_bias=True,
+            weight_init=Normal((input_channels * patch_size**2) ** -0.5),
+            bias_init="zeros",
+        )
+
+    def construct(self, x):
+        if x.shape[1:] != self.image_shape:
+            raise ValueError(f"The images are {x.shape}, the network takes (B, C, height, width) = (B, {self.image_shape}).")
+        return F.patch_embed(x, self.conv.weight, self.conv.bias)  # (B, N, D)
+
+
+def init(init_type, shape: tuple, dtype: ms.dtype, name: str, requires_grad: bool = True) -> Parameter:
+    """A parameter with its initial value, as the course makes them.
+
+    Args:
+        init_type (str or Initializer): the distribution.
+        shape (tuple): of the parameter.
+        dtype (mindspore.dtype): of the parameter.
+        name (str): of the parameter in checkpoints.
+        requires_grad (bool): whether it is trained.
+    """
+    value: Tensor = initializer(init_type, shape, dtype)
+    return Parameter(value, name=name, requires_grad=requires_grad)

@@ -1,0 +1,212 @@
+"""The Vision Transformer (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words").
+
+Shape comments: B images, C channels, N patches, D embed_dim, K num_classes.
+"""
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+from mindspore.common.initializer import Normal
+
+from vit_ms.errors import UserError, check_positive
+from vit_ms.layers import (
+    GELU,
+    Attention,
+    Dense,
+    DropPath,
+    FeedForward,
+    LayerNorm,
+    PatchEmbedding,
+    ResidualCell,
+    check_keep_prob,
+    init,
+)
+
+
+class TransformerEncoder(nn.Cell):
+    """A stack of blocks: x + MSA(LN(x)), then x + MLP(LN(x)).
+
+    Args:
+        dim (int): D.
+        num_layers (int): number of blocks.
+        num_heads (int): heads of each attention.
+        mlp_dim (int): hidden width of each MLP.
+        keep_prob (float): of the dropouts after the dense layers.
+        attention_keep_prob (float): of the dropout on the attention weights.
+        drop_path_keep_prob (float): of the last block's residual branches; the rate rises linearly from 0 at the first.
+        activation (Callable): makes the MLPs' activation cell.
+        norm (Callable): makes a normalisation cell from a shape.
+
+    Inputs:
+        - **x** (Tensor): (B, N, D), float.
+
+    Outputs:
+        Tensor, (B, N, D), dtype of x.
+
+    Raises:
+        UserError: If a size is below 1, dim is not divisible by num_heads, or a keep_prob is not in (0, 1].
+
+    Reference:
+        Dosovitskiy et al. 2021, equations 2 and 3; Huang et al. 2016, section 3, for the rising rate.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_layers: int,
+        num_heads: int,
+        mlp_dim: int,
+        keep_prob: float = 1.0,
+        attention_keep_prob: float = 1.0,
+        drop_path_keep_prob: float = 1.0,
+        activation=GELU,
+        norm=LayerNorm,
+    ):
+        super().__init__()
+        check_positive(num_layers=num_layers)
+        check_keep_prob("drop_path_keep_prob", drop_path_keep_prob)
+        layers = []
+        for path_keep_prob in np.linspace(1.0, drop_path_keep_prob, num_layers).tolist():
+            attention = Attention(dim, num_heads, keep_prob, attention_keep_prob)
+            feedforward = FeedForward(dim, mlp_dim, activation=activation, keep_prob=keep_prob)
+            layers.append(
+                nn.SequentialCell(
+                    ResidualCell(nn.SequentialCell(norm((dim,)), attention, DropPath(path_keep_prob))),
+                    ResidualCell(nn.SequentialCell(norm((dim,)), feedforward, DropPath(path_keep_prob))),
+                )
+            )
+        self.layers = nn.SequentialCell(layers)
+
+    def construct(self, x):
+        return self.layers(x)
+
+
+class ViT(nn.Cell):
+    """The Vision Transformer.
+
+    A call and a checkpoint of the course work as they are: the names are its names, and so are the defaults (LayerNorm
+    epsilon 1e-7, tanh GELU). `create_model` gives the numerics of other sources.
+
+    Args:
+        image_size (int): height and width in pixels, divisible by patch_size.
+        input_channels (int): C.
+        patch_size (int): height and width of a patch in pixels.
+        embed_dim (int): D, divisible by num_heads.
+        num_layers (int): number of blocks.
+        num_heads (int): heads of each attention.
+        mlp_dim (int): hidden width of each MLP.
+        keep_prob (float): of the dropouts after the dense layers and the position embedding.
+        attention_keep_prob (float): of the dropout on the attention weights.
+        drop_path_keep_prob (float): of the last block's residual branches.
+        activation (Callable): makes the MLPs' activation cell.
+        norm (Callable): makes a normalisation cell from a shape.
+        pool (str): what the head reads: `"cls"`, the class token, or `"mean"`, the mean of the patch tokens.
+        num_classes (int): K.
+        representation_size (int): width of a Dense and tanh before the head, the paper's pre-training head; None: none.
+        zero_head (bool): the head starts at zero, as the paper fine-tunes.
+
+    Inputs:
+        - **x** (Tensor): (B, C, image_size, image_size), float32 or float16.
+
+    Outputs:
+        Tensor, (B, K), the logits.
+
+    Raises:
+        UserError: If a size is below 1, image_size is not divisible by patch_size or embed_dim by num_heads, there are
+            fewer than 4 patches, a keep_prob is not in (0, 1], or pool is unknown.
+
+    Reference:
+        Dosovitskiy et al. 2021, equations 1 to 4; vit_jax/models_vit.py for the initial values.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 224,
+        input_channels: int = 3,
+        patch_size: int = 16,
+        embed_dim: int = 768,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        mlp_dim: int = 3072,
+        keep_prob: float = 1.0,
+        attention_keep_prob: float = 1.0,
+        drop_path_keep_prob: float = 1.0,
+        activation=GELU,
+        norm=LayerNorm,
+        pool: str = "cls",
+        num_classes: int = 1000,
+        representation_size: int | None = None,
+        zero_head: bool = False,
+    ):
+        super().__init__()
+        if pool not in ("cls", "mean"):
+            raise UserError(f"pool is {pool!r}; choose 'cls' or 'mean'")
+        check_positive(num_classes=num_classes)
+        self.pool = pool
+        self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
+        num_tokens = 1 + self.patch_embedding.num_patches
+        # The course draws both from N(0, 1), fifty times the scale of the embedded patches they are added to.
+        self.cls_token = init("zeros", (1, 1, embed_dim), ms.float32, "cls")
+        self.pos_embedding = init(Normal(0.02), (1, num_tokens, embed_dim), ms.float32, "pos_embedding")
+        self.pos_dropout = nn.Dropout(p=1.0 - keep_prob)
+        self.transformer = TransformerEncoder(
+            embed_dim,
+            num_layers,
+            num_heads,
+            mlp_dim,
+            keep_prob,
+            attention_keep_prob,
+            drop_path_keep_prob,
+            activation,
+            norm,
+        )
+        self.norm = norm((embed_dim,))
+        self.pre_logits = nn.SequentialCell()
+        if representation_size:
+            weight_init = Normal(embed_dim**-0.5)
+            self.pre_logits = nn.SequentialCell(Dense(embed_dim, representation_size, weight_init), nn.Tanh())
+        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+        head_init = "zeros" if zero_head else "xavier_uniform"
+        self.dense = Dense(representation_size or embed_dim, num_classes, head_init)
+
+    def features(self, x):
+        """The tokens after the last LayerNorm: (B, C, image_size, image_size) -> (B, 1 + N, D), class token first."""
+        x = self.patch_embedding(x)  # (B, N, D)
+        cls = ops.tile(self.cls_token.astype(x.dtype), (x.shape[0], 1, 1))
+        x = ops.concat((cls, x), axis=1) + self.pos_embedding  # equation 1: (B, 1 + N, D)
+        x = self.transformer(self.pos_dropout(x))  # equations 2 and 3
+        return self.norm(x)
+
+    def construct(self, x):
+        x = self.features(x)  # (B, 1 + N, D)
+        x = x[:, 0] if self.pool == "cls" else x[:, 1:].mean(axis=1)  # equation 4: (B, D)
+        x = self.dropout(self.pre_logits(x))
+        return self.dense(x)  # (B, K)
+
+
+_NANO = {"image_size": 16, "input_channels": 1, "num_classes": 10, "embed_dim": 64, "num_layers": 4, "num_heads": 4, "mlp_dim": 128}
+_TINY = {"image_size": 224, "embed_dim": 192, "num_layers": 12, "num_heads": 3, "mlp_dim": 768}
+_SMALL = {"image_size": 224, "embed_dim": 384, "num_layers": 12, "num_heads": 6, "mlp_dim": 1536}
+_BASE = {"image_size": 224, "embed_dim": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}
+_LARGE = {"image_size": 224, "embed_dim": 1024, "num_layers": 24, "num_heads": 16, "mlp_dim": 4096}
+_HUGE = {"image_size": 224, "embed_dim": 1280, "num_layers": 32, "num_heads": 16, "mlp_dim": 5120}
+_IN21K = {"num_classes": 21843}
+
+# Base, Large and Huge are the paper's (table 1), Tiny and Small those of Steiner et al. 2022 (table 2); nano is ours, for
+# the digits. The rows in21k are the pre-training networks, with the representation layer.
+VARIANTS = {
+    "vit_nano_4": {**_NANO, "patch_size": 4},
+    "vit_ti_16": {**_TINY, "patch_size": 16},
+    "vit_s_16": {**_SMALL, "patch_size": 16},
+    "vit_s_32": {**_SMALL, "patch_size": 32},
+    "vit_b_16": {**_BASE, "patch_size": 16},
+    "vit_b_32": {**_BASE, "patch_size": 32},
+    "vit_l_16": {**_LARGE, "patch_size": 16},
+    "vit_l_32": {**_LARGE, "patch_size": 32},
+    "vit_h_14": {**_HUGE, "patch_size": 14},
+    "vit_b_16_in21k": {**_BASE, **_IN21K, "patch_size": 16, "representation_size": 768},
+    "vit_b_32_in21k": {**_BASE, **_IN21K, "patch_size": 32, "representation_size": 768},
+    "vit_l_16_in21k": {**_LARGE, **_IN21K, "patch_size": 16, "representation_size": 1024},
+    "vit_l_32_in21k": {**_LARGE, **_IN21K, "patch_size": 32, "representation_size": 1024},
+    "vit_h_14_in21k": {**_HUGE, **_IN21K, "patch_size": 14, "representation_size": 1280},
+}

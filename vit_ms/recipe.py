@@ -1,0 +1,173 @@
+"""A recipe: everything that decides a run, by name, in one YAML file."""
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from vit_ms.data.catalog import DATASETS
+from vit_ms.data.transforms import AUGMENTS, INTERPOLATIONS
+from vit_ms.errors import UserError, did_you_mean, typed
+from vit_ms.layers import NUMERICS
+from vit_ms.optim import OPTIMIZERS, SCHEDULERS
+from vit_ms.registry import model_arguments
+from vit_ms.runtime import DEVICE_TARGETS, MODES
+
+FOLDER = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of a run; the names are mindcv's where mindcv has one.
+
+    Args:
+        name (str): of the run's folder.
+        model (str): one of `list_models()`.
+        overrides (dict): arguments of the model's class in place of the variant's. num_classes and input_channels come from
+            the dataset.
+        numerics (str): as `create_model` takes it.
+        ckpt_path (str): weights to start from; None: initial values.
+        dataset (str): a name of the catalog.
+        data_dir (str): where its files are.
+        mean, std (list[float]): input normalisation for each channel, on the scale of 0 to 1.
+        interpolation (str): of every resize.
+        crop_pct (float): share of the shorter side that evaluation keeps.
+        augment (str): `"crop"`, `"affine"` or `"none"`.
+        scale (list[float]): smallest and largest share of the area that a crop keeps.
+        hflip (float): chance to mirror a crop.
+        batch_size (int): images a step.
+        epoch_size (int): epochs.
+        opt (str): `"adamw"` or `"adam"`.
+        lr, min_lr (float): highest and last learning rate.
+        scheduler (str): `"cosine_decay"`, `"linear_decay"` or `"constant"`.
+        warmup_epochs (int): of linear warm-up from 0.
+        weight_decay (float): on matrices only.
+        label_smoothing (float): share of the target that is not the label's.
+        clip_grad (float): largest global norm of the gradients; None: no clipping.
+        seed (int): of weights, data order and dropout.
+        num_parallel_workers (int): threads of the data pipeline; another number is another random stream.
+        device_target (str): `"auto"`, `"Ascend"` or `"CPU"`.
+        mode (str): `"graph"` or `"pynative"`.
+        ckpt_save_dir (str): the run's folder; None: runs/<name>.
+
+    Raises:
+        UserError: If a value is impossible.
+    """
+
+    name: str
+    model: str
+    dataset: str
+    overrides: dict = field(default_factory=dict)
+    numerics: str = "timm"
+    ckpt_path: str | None = None
+    data_dir: str | None = None
+    mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
+    std: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
+    interpolation: str = "bilinear"
+    crop_pct: float = 0.875
+    augment: str = "crop"
+    scale: list[float] = field(default_factory=lambda: [0.08, 1.0])
+    hflip: float = 0.5
+    batch_size: int = 64
+    epoch_size: int = 10
+    opt: str = "adamw"
+    lr: float = 1e-3
+    min_lr: float = 0.0
+    scheduler: str = "cosine_decay"
+    warmup_epochs: int = 0
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    clip_grad: float | None = None
+    seed: int = 0
+    num_parallel_workers: int = 2
+    device_target: str = "auto"
+    mode: str = "graph"
+    ckpt_save_dir: str | None = None
+
+    def __post_init__(self):
+        model_arguments(self.model, self.overrides)
+        choices = {
+            "numerics": NUMERICS,
+            "dataset": DATASETS,
+            "interpolation": INTERPOLATIONS,
+            "augment": AUGMENTS,
+            "opt": OPTIMIZERS,
+            "scheduler": SCHEDULERS,
+            "device_target": DEVICE_TARGETS,
+            "mode": MODES,
+        }
+        for key, known in choices.items():
+            if getattr(self, key) not in known:
+                raise UserError(f"{key} is {getattr(self, key)!r}; choose one of {', '.join(known)}")
+        for key in ("batch_size", "epoch_size", "num_parallel_workers"):
+            _require(key, getattr(self, key), getattr(self, key) >= 1, "at least 1")
+        for key in ("min_lr", "weight_decay", "warmup_epochs", "seed"):
+            _require(key, getattr(self, key), getattr(self, key) >= 0, "at least 0")
+        _require("lr", self.lr, self.lr > 0, "above 0")
+        _require("min_lr", self.min_lr, self.min_lr <= self.lr, f"at most lr, {self.lr}")
+        within = f"below epoch_size, {self.epoch_size}"
+        _require("warmup_epochs", self.warmup_epochs, self.warmup_epochs < self.epoch_size, within)
+        _require("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "at least 0 and below 1")
+        _require("crop_pct", self.crop_pct, 0 < self.crop_pct <= 1, "above 0 and at most 1")
+        _require("hflip", self.hflip, 0 <= self.hflip <= 1, "from 0 to 1")
+        _require("std", self.std, min(self.std, default=0) > 0, "numbers above 0, one a channel")
+        _require("clip_grad", self.clip_grad, self.clip_grad is None or self.clip_grad > 0, "above 0, or null")
+        in_order = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1]
+        _require("scale", self.scale, in_order, "two numbers above 0, the smaller first")
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.ckpt_save_dir or Path("runs") / self.name)
+
+
+def _require(key: str, value, holds: bool, rule: str) -> None:
+    if not holds:
+        raise UserError(f"{key} is {value}; it must be {rule}")
+
+
+def list_recipes() -> list[str]:
+    """The names of the recipes that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_recipe(config: str, options: dict | None = None) -> Recipe:
+    """Read a recipe and put the options of the command in place of its values.
+
+    Args:
+        config (str): the name of a recipe of the package, or the path of a YAML file.
+        options (dict): values by the names of Recipe's arguments; None leaves the recipe's.
+
+    Raises:
+        UserError: If there is no such recipe, or a key is unknown, missing or of the wrong type, or a value is impossible.
+    """
+    path = FOLDER / f"{config}.yaml" if config in list_recipes() else Path(config)
+    if not path.is_file():
+        raise UserError(f"config {config!r} is no file and no recipe{did_you_mean(config, list_recipes())}")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path} holds no 'key: value' lines")
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    return recipe_from({"name": path.stem, **settings, **given}, str(path))
+
+
+def recipe_from(settings: dict, origin: str) -> Recipe:
+    """Check the keys and types of settings and make a recipe of them; `origin` is named in errors."""
+    fields = {item.name: item for item in dataclasses.fields(Recipe)}
+    hints = typing.get_type_hints(Recipe)
+    for key, value in settings.items():
+        if key not in fields:
+            raise UserError(f"{origin}: key {key!r} is unknown{did_you_mean(str(key), fields)}")
+        settings[key] = typed(value, hints[key], f"{origin}: {key}")
+    missing = [name for name in ("model", "dataset") if name not in settings]
+    if missing:
+        raise UserError(f"{origin}: {' and '.join(missing)} must be given")
+    try:
+        return Recipe(**settings)
+    except UserError as error:
+        raise UserError(f"{origin}: {error}") from None

@@ -1,0 +1,151 @@
+"""The pictures of a run: curves, confusion matrix, predictions. Arrays in, one PNG out."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vit_ms.files import whole_file
+
+# Okabe & Ito's palette: told apart by colour-blind readers too.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, facecolor="white")
+
+
+def plot_curve(history: list[dict], path: str | Path) -> Figure:
+    """Loss and accuracy over the epochs, training beside validation.
+
+    Args:
+        history (list[dict]): one an epoch, with epoch, train_loss, train_acc, val_loss and val_acc.
+        path (str or Path): the PNG.
+    """
+    epochs = [row["epoch"] for row in history]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, what, title in ((left, "loss", "Loss"), (right, "acc", "Accuracy")):
+        # Training sees smoothed labels and random views, so its loss is the higher one.
+        for split, colour, style in (("train", BLUE, "-"), ("val", ORANGE, "--")):
+            axes.plot(epochs, [row[f"{split}_{what}"] for row in history], style, color=colour, label=split)
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    best = max(history, key=lambda row: (row["val_acc"], row["epoch"]))
+    right.plot(best["epoch"], best["val_acc"], "o", color=RED)
+    note = f"best {best['val_acc']:.2%}"
+    right.annotate(note, (best["epoch"], best["val_acc"]), (-8, -14), textcoords="offset points", ha="right", color=RED)
+    _save(figure, path)
+    return figure
+
+
+def plot_confusion(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...], path: str | Path) -> Figure:
+    """How many images of each class (row) were taken for each class (column).
+
+    Args:
+        labels, predicted (np.ndarray): (n,), class indices.
+        classes (tuple[str]): their names.
+        path (str or Path): the PNG.
+    """
+    k = len(classes)
+    counts = np.zeros((k, k), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    side = min(max(4.5, 0.45 * k + 1.5), 14)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the class", shrink=0.8)
+    right = int(np.trace(counts))
+    axes.set(xlabel="predicted", ylabel="true", title=f"{right} of {len(labels)} right ({right / len(labels):.2%})")
+    # More names or numbers than this cannot be read.
+    if k <= 40:
+        axes.set_xticks(range(k), classes, rotation=0 if k <= 12 else 90)
+        axes.set_yticks(range(k), classes)
+    if k <= 20:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=9)
+    _save(figure, path)
+    return figure
+
+
+def plot_predictions(
+    images: np.ndarray,
+    predicted: list[str],
+    probabilities: np.ndarray,
+    path: str | Path,
+    labels: list[str] | None = None,
+    title: str = "",
+) -> Figure:
+    """A grid of images with what the network takes them for; the wrong ones have a red frame and both names.
+
+    Args:
+        images (np.ndarray): (n, height, width, C) uint8, C 1 or 3, or a list of such of any size.
+        predicted (list[str]): name of the likeliest class of each.
+        probabilities (np.ndarray): (n,), its probability.
+        path (str or Path): the PNG.
+        labels (list[str]): the true names; None where nobody knows them.
+        title (str): over the grid.
+    """
+    columns = min(len(images), 8)
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.45 * columns + 0.4, 1.8 * rows + 0.5), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for index, axes in enumerate(grid):
+        axes.set(xticks=[], yticks=[])
+        if index >= len(images):
+            axes.set_axis_off()
+            continue
+        _show(axes, images[index])
+        text, colour = f"{predicted[index]} ({probabilities[index]:.0%})", "black"
+        if labels is not None and labels[index] != predicted[index]:
+            text, colour = f"✗ {text}\ntrue: {labels[index]}", RED
+            for spine in axes.spines.values():
+                spine.set(color=RED, linewidth=4)
+        axes.set_title(text, fontsize=9, color=colour)
+    _save(figure, path)
+    return figure
+
+
+def plot_top5(images: list[np.ndarray], names: list[str], top: list[list[tuple[str, float]]], path: str | Path) -> Figure:
+    """Each image beside bars of its likeliest classes.
+
+    Args:
+        images (list[np.ndarray]): each (height, width, C) uint8, C 1 or 3.
+        names (list[str]): what each image is called.
+        top (list[list[tuple[str, float]]]): for each image class names and probabilities, the likeliest first.
+        path (str or Path): the PNG.
+    """
+    figure = Figure(figsize=(7, 1.7 * len(images)), layout="constrained")
+    grid = figure.subplots(len(images), 2, squeeze=False, width_ratios=(1, 2))
+    for (picture, bars), image, name, answers in zip(grid, images, names, top, strict=True):
+        _show(picture, image)
+        picture.set_axis_off()
+        picture.set_title(name, fontsize=8)
+        classes, shares = zip(*answers, strict=True)
+        positions = range(len(classes))
+        bars.barh(positions, shares, color=[GREEN] + [BLUE] * (len(classes) - 1))
+        bars.set_yticks(positions, classes, fontsize=8)
+        bars.invert_yaxis()
+        bars.set(xlim=(0, 1.12), xticks=[])
+        for position, share in enumerate(shares):
+            bars.text(share + 0.01, position, f"{share:.1%}", va="center", fontsize=8)
+        for side in ("top", "right", "bottom"):
+            bars.spines[side].set_visible(False)
+    _save(figure, path)
+    return figure
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    grey = image.shape[-1] == 1
+    axes.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
+
+
+# Class names may be Chinese: the first of these fonts that is installed draws them.
+matplotlib.rcParams["font.sans-serif"] = ["DejaVu Sans", "Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "SimHei"]
