@@ -1,7 +1,7 @@
 """The Vision Transformer and its family on MindSpore: a library to run and a course to read.
 
-The functions here are loaded at their first use, so that `python -m vit_ms --help` is quick and a wrong version of NumPy
-or MindSpore is told in one line before it is met as a TypeError.
+The functions here are loaded at their first use: `python -m vit_ms --help` need not wait for MindSpore, and a command can
+tell in one line that its version is wrong.
 """
 
 import importlib
@@ -19,5 +19,4 @@ environment.keep_quiet()
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module 'vit_ms' has no attribute {name!r}")
-    environment.check_versions()
     return getattr(importlib.import_module(_HOMES[name]), name)

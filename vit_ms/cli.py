@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     for action in (train, evaluate, predict):
         action.add_argument("--data_dir", help="folder with train/<class>/*.jpg and val/<class>/*.jpg")
         action.add_argument("--device_target", help="Ascend, CPU or auto: Ascend where there is one (default auto)")
-        action.add_argument("--mode", type=lambda word: MODES.get(word, word), help="graph (0, default) or pynative (1)")
+        action.add_argument(
+            "--mode", type=lambda word: MODES.get(word, word), help="graph (0, default) or pynative (1)"
+        )
     for action in (train, evaluate):
         action.add_argument("--batch_size", type=int, help="images a step")
 
@@ -132,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
         written = args.run(args)
     except UserError as error:
         return _stop(2, error)
-    except OSError as error:
+    except (OSError, FloatingPointError) as error:
         return _stop(1, error)
     except KeyboardInterrupt:
         return _stop(1, "stopped")

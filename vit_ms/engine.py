@@ -10,8 +10,6 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from tqdm import tqdm
 
-from vit_ms.errors import UserError
-
 
 class TrainStep(nn.Cell):
     """Forward, loss, gradients, clipping and update as one cell, so that graph mode compiles them as one graph.
@@ -92,7 +90,7 @@ def fit(
         list[Epoch], one an epoch.
 
     Raises:
-        UserError: If the loss is no longer finite.
+        FloatingPointError: If the loss is no longer finite.
     """
     steps, batch_size = dataset.get_dataset_size(), dataset.get_batch_size()
     # One iterator for all epochs: a new one would repeat the order of the first.
@@ -111,7 +109,7 @@ def fit(
                     losses[-log_interval:] = [float(item) for item in losses[-log_interval:]]
                     corrects[-log_interval:] = [int(item) for item in corrects[-log_interval:]]
                     if not np.isfinite(losses[-1]):
-                        raise UserError(
+                        raise FloatingPointError(
                             f"the loss is {losses[-1]} at step {step} of epoch {epoch}: lower lr or set clip_grad"
                         )
                     accuracy = sum(corrects) / (step * batch_size)
@@ -180,15 +178,12 @@ class Predictions:
         }
 
 
-def evaluate(
-    network: nn.Cell, dataset: ds.Dataset, batch_size: int, progress: str | None = None, examples: int = 0
-) -> Predictions:
+def evaluate(network: nn.Cell, dataset: ds.Dataset, progress: str | None = None, examples: int = 0) -> Predictions:
     """Run a network in evaluation mode over every image of a dataset.
 
     Args:
         network (nn.Cell): images to logits, (B, K).
-        dataset (Dataset): batches of at most batch_size, columns image and label.
-        batch_size (int): B.
+        dataset (Dataset): batches, columns image and label; only the last may be short.
         progress (str): text of a progress bar; None: no bar.
         examples (int): how many images to keep, the wrong ones before the right ones.
 
@@ -198,10 +193,11 @@ def evaluate(
     network.set_train(False)
     labels, top, probabilities, losses = [], [], [], []
     kept = {False: [], True: []}  # right or wrong -> (index, image)
-    seen = hits = 0
+    batch_size = seen = hits = 0
     batches = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
     bar = tqdm(batches, total=dataset.get_dataset_size(), unit="batch", desc=progress, disable=progress is None)
     for images, truth in bar:
+        batch_size = batch_size or len(images)
         log_probs = log_probabilities(network, images, batch_size)  # (n, K)
         order = np.argsort(-log_probs, axis=1, kind="stable")[:, :5]
         right = order[:, 0] == truth

@@ -289,7 +289,8 @@ class PatchEmbedding(nn.Cell):
         Tensor, (B, N, D), N = (image_size / P)^2, rows of patches first.
 
     Raises:
-        UserError: If a size is below 1, image_size is not divisible by patch_size, or there are fewer than MIN_NUM_PATCHES patches.
+        UserError: If a size is below 1, image_size is not divisible by patch_size, or there are
+            fewer than MIN_NUM_PATCHES patches.
         ValueError: If the images have another size or number of channels.
 
     Reference:
@@ -300,9 +301,7 @@ class PatchEmbedding(nn.Cell):
 
     def __init__(self, image_size: int = 224, patch_size: int = 16, embed_dim: int = 768, input_channels: int = 3):
         super().__init__()
-        check_positive(
-            image_size=image_size, patch_size=patch_size, embed_dim=embed_dim, input_channels=input_channels
-        )
+        check_positive(image_size=image_size, patch_size=patch_size, embed_dim=embed_dim, input_channels=input_channels)
         if image_size % patch_size:
             raise UserError(
                 f"image_size {image_size} is not divisible by patch_size {patch_size}: "
@@ -330,7 +329,9 @@ class PatchEmbedding(nn.Cell):
 
     def construct(self, x):
         if x.shape[1:] != self.image_shape:
-            raise ValueError(f"The images are {x.shape}, the network takes (B, C, height, width) = (B, {self.image_shape}).")
+            raise ValueError(
+                f"The images are {x.shape}, the network takes (B, C, height, width) = (B, {self.image_shape})."
+            )
         return F.patch_embed(x, self.conv.weight, self.conv.bias)  # (B, N, D)
 
 

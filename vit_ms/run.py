@@ -52,14 +52,18 @@ class RunInfo:
         defaults = {"num_classes": len(dataset.classes), "input_channels": dataset.channels}
         overrides = {**defaults, **recipe.overrides}
         if overrides["num_classes"] < len(dataset.classes):
-            raise UserError(f"num_classes is {overrides['num_classes']}, but the data has {len(dataset.classes)} classes")
+            raise UserError(
+                f"num_classes is {overrides['num_classes']}, but the data has {len(dataset.classes)} classes"
+            )
         if overrides["input_channels"] != dataset.channels:
             raise UserError(
                 f"input_channels is {overrides['input_channels']}, but the images have {dataset.channels}: leave it out"
             )
         for key in ("mean", "std"):
             if len(getattr(recipe, key)) != dataset.channels:
-                raise UserError(f"{key} is {getattr(recipe, key)}; the images have {dataset.channels} channels, one value each")
+                raise UserError(
+                    f"{key} is {getattr(recipe, key)}; the images have {dataset.channels} channels, one value each"
+                )
         image_size = model_arguments(recipe.model, overrides)["image_size"]
         preprocessing = Preprocessing(
             image_size, dataset.channels, recipe.mean, recipe.std, recipe.interpolation, recipe.crop_pct
@@ -85,7 +89,9 @@ class RunInfo:
             recipe = recipe_from(saved.pop("recipe"), str(path))
             return cls(preprocessing=Preprocessing(**saved.pop("preprocessing")), recipe=recipe, **saved)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{path} is damaged ({error}): give --config, the recipe that the checkpoint fits") from None
+            raise UserError(
+                f"{path} is damaged ({error}): give --config, the recipe that the checkpoint fits"
+            ) from None
 
     def network(self) -> nn.Cell:
         """The network with initial weights."""
@@ -151,14 +157,16 @@ def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
     step = engine.TrainStep(network, loss_fn, optimizer, recipe.clip_grad)
 
     size = sum(p.size for p in network.trainable_params())
-    say(f"{info.model}: {size:,} parameters, {len(info.classes)} classes, {device}, {recipe.mode} mode, seed {recipe.seed}")
+    say(
+        f"{info.model}: {size:,} parameters, {len(info.classes)} classes, {device}, {recipe.mode} mode, seed {recipe.seed}"
+    )
     say(f"{steps} steps of {recipe.batch_size} images an epoch, {recipe.epoch_size} epochs; the first step compiles")
     _write_json(folder / "run.json", dataclasses.asdict(info))
     history, best = [], {}
 
     def on_epoch_end(done: engine.Epoch) -> dict[str, float]:
         nonlocal best
-        metrics = engine.evaluate(network, val_data, recipe.batch_size).metrics(info.classes)
+        metrics = engine.evaluate(network, val_data).metrics(info.classes)
         row = {"epoch": done.epoch, "lr": rates[done.epoch * steps - 1], "train_loss": done.loss}
         row |= {"train_acc": done.accuracy, "val_loss": metrics["loss"], "val_acc": metrics["top1"]}
         history.append(row | {"seconds": round(done.seconds, 3)})
@@ -167,7 +175,7 @@ def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
             best = {"epoch": done.epoch, **metrics}
             save_weights(network, folder / "best.ckpt")
         save_weights(network, folder / "last.ckpt")
-        with whole_file(folder / "log.csv") as temporary, open(temporary, "w", newline="") as file:
+        with whole_file(folder / "log.csv") as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, history[0])
             writer.writeheader()
             writer.writerows(history)
@@ -209,16 +217,19 @@ def evaluate(
     recipe, folder = info.recipe, Path(ckpt_path).parent
     dataset = open_dataset(recipe.dataset, data_dir or recipe.data_dir)
     if list(dataset.classes) != info.classes:
-        raise UserError(f"the classes of the data are not those of the run: {_first_difference(dataset.classes, info.classes)}")
+        raise UserError(
+            f"the classes of the data are not those of the run: {_first_difference(dataset.classes, info.classes)}"
+        )
     split = split or ("test" if "test" in dataset.splits else "val")
     batch_size = batch_size or recipe.batch_size
     data = eval_batches(dataset, split, info.preprocessing, batch_size, recipe.num_parallel_workers)
     network = info.network()
     load_weights(network, ckpt_path)
-    result = engine.evaluate(network, data, batch_size, progress=f"evaluating {split}", examples=32)
+    result = engine.evaluate(network, data, progress=f"evaluating {split}", examples=32)
     metrics = result.metrics(info.classes)
 
-    say(f"{split}: {metrics['images']} images, top-1 {metrics['top1']:.2%}, top-5 {metrics['top5']:.2%}, loss {metrics['loss']:.4f}")
+    top = f"top-1 {metrics['top1']:.2%}, top-5 {metrics['top5']:.2%}"
+    say(f"{split}: {metrics['images']} images, {top}, loss {metrics['loss']:.4f}")
     worst = sorted(metrics["per_class"].items(), key=lambda item: item[1])[:10]
     say("lowest per class: " + ", ".join(f"{name} {share:.1%}" for name, share in worst))
     path = folder / "metrics.json"

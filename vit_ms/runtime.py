@@ -3,7 +3,11 @@
 import mindspore as ms
 from mindspore import ops
 
+from vit_ms import environment
 from vit_ms.errors import UserError
+
+# Here, because all that computes imports this file: a wrong NumPy would be met as a TypeError far from its cause.
+environment.check_versions()
 
 DEVICE_TARGETS = ("auto", "Ascend", "CPU")
 MODES = ("graph", "pynative")

@@ -37,8 +37,7 @@ def plot_curve(history: list[dict], path: str | Path) -> Figure:
         axes.legend()
     best = max(history, key=lambda row: (row["val_acc"], row["epoch"]))
     right.plot(best["epoch"], best["val_acc"], "o", color=RED)
-    note = f"best {best['val_acc']:.2%}"
-    right.annotate(note, (best["epoch"], best["val_acc"]), (-8, -14), textcoords="offset points", ha="right", color=RED)
+    right.set_title(f"Accuracy (best validation {best['val_acc']:.2%}, epoch {best['epoch']})")
     _save(figure, path)
     return figure
 
@@ -113,7 +112,9 @@ def plot_predictions(
     return figure
 
 
-def plot_top5(images: list[np.ndarray], names: list[str], top: list[list[tuple[str, float]]], path: str | Path) -> Figure:
+def plot_top5(
+    images: list[np.ndarray], names: list[str], top: list[list[tuple[str, float]]], path: str | Path
+) -> Figure:
     """Each image beside bars of its likeliest classes.
 
     Args:

@@ -2,8 +2,6 @@
 
 import mindspore.dataset as ds
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 
 class Digits:
@@ -21,6 +19,10 @@ class Digits:
     splits = ("train", "val", "test")
 
     def __init__(self):
+        # scikit-learn takes a second to import, which only the digits should cost.
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
         # Sixteen grey levels, bright ink on black.
         images, labels = load_digits(return_X_y=True)
         images = np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)

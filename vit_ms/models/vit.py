@@ -142,6 +142,7 @@ class ViT(nn.Cell):
         if pool not in ("cls", "mean"):
             raise UserError(f"pool is {pool!r}; choose 'cls' or 'mean'")
         check_positive(num_classes=num_classes)
+        check_keep_prob("keep_prob", keep_prob)
         self.pool = pool
         self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
         num_tokens = 1 + self.patch_embedding.num_patches
@@ -184,7 +185,8 @@ class ViT(nn.Cell):
         return self.dense(x)  # (B, K)
 
 
-_NANO = {"image_size": 16, "input_channels": 1, "num_classes": 10, "embed_dim": 64, "num_layers": 4, "num_heads": 4, "mlp_dim": 128}
+_DIGITS = {"image_size": 16, "input_channels": 1, "num_classes": 10}
+_NANO = {**_DIGITS, "embed_dim": 64, "num_layers": 4, "num_heads": 4, "mlp_dim": 128}
 _TINY = {"image_size": 224, "embed_dim": 192, "num_layers": 12, "num_heads": 3, "mlp_dim": 768}
 _SMALL = {"image_size": 224, "embed_dim": 384, "num_layers": 12, "num_heads": 6, "mlp_dim": 1536}
 _BASE = {"image_size": 224, "embed_dim": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}

@@ -1,0 +1,28 @@
+"""What all tests share: a scratch folder to work in, and MindSpore in a known state."""
+
+import os
+import tempfile
+
+import pytest
+
+# Before MindSpore is imported, and whatever the home folder is: what MindSpore drops goes away with the session.
+_scratch = tempfile.TemporaryDirectory(prefix="vit_ms_tests_")
+for _variable in ("MS_OM_PATH", "MS_COMPILER_CACHE_PATH"):
+    os.environ[_variable] = _scratch.name
+os.environ.setdefault("GLOG_v", "3")
+
+from vit_ms import runtime  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def clean_state(tmp_path, monkeypatch):
+    """The working folder is the test's own; device, mode and seed do not depend on the test before."""
+    monkeypatch.chdir(tmp_path)
+    runtime.setup("CPU", "graph", 0)
+
+
+@pytest.fixture(params=runtime.MODES)
+def mode(request, clean_state) -> str:
+    """The test runs in graph mode and in PyNative mode."""
+    runtime.setup("CPU", request.param, 0)
+    return request.param

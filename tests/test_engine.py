@@ -1,0 +1,134 @@
+"""The training step, the loop and the evaluation, on networks small enough to follow by hand."""
+
+import mindspore as ms
+import mindspore.dataset as ds
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+from vit_ms import engine
+from vit_ms.losses import CrossEntropySmooth
+
+
+def _points(n=64, classes=3, seed=0):
+    """Points around one corner a class, and batches of them."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n).astype(np.int32)
+    points = (np.eye(classes)[labels] * 4 + rng.normal(size=(n, classes))).astype(np.float32)
+    return points, labels
+
+
+def _batches(points, labels, batch_size):
+    return ds.NumpySlicesDataset({"image": points, "label": labels}, shuffle=False).batch(batch_size)
+
+
+def _linear(classes=3):
+    return nn.Dense(classes, classes, weight_init="zeros", bias_init="zeros")
+
+
+def test_a_step_is_the_gradient_step(mode):
+    points, labels = _points()
+    network = _linear()
+    step = engine.TrainStep(network, CrossEntropySmooth(0.0, 3), nn.SGD(network.trainable_params(), 0.5))
+    loss, correct = step(Tensor(points), Tensor(labels))
+    assert float(loss) == pytest.approx(np.log(3), rel=1e-5)
+    assert int(correct) == (labels == 0).sum()  # all logits equal: the first class
+    gradient = (np.full((64, 3), 1 / 3) - np.eye(3)[labels]).T @ points / 64
+    assert np.allclose(network.weight.asnumpy(), -0.5 * gradient, atol=1e-6)
+
+
+def test_clipping_bounds_the_norm_and_keeps_the_direction(mode):
+    points, labels = _points()
+    moved = {}
+    for clip in (None, 0.1):
+        network = _linear()
+        step = engine.TrainStep(network, CrossEntropySmooth(0.0, 3), nn.SGD(network.trainable_params(), 1.0), clip)
+        step(Tensor(points), Tensor(labels))
+        moved[clip] = np.concatenate([p.asnumpy().ravel() for p in network.trainable_params()])
+    assert np.linalg.norm(moved[None]) > 0.5
+    assert np.linalg.norm(moved[0.1]) == pytest.approx(0.1, rel=1e-4)
+    assert np.allclose(moved[0.1] / 0.1, moved[None] / np.linalg.norm(moved[None]), atol=1e-5)
+
+
+def test_the_step_leaves_the_names_of_the_parameters():
+    network = _linear()
+    engine.TrainStep(network, CrossEntropySmooth(0.0, 3), nn.SGD(network.trainable_params(), 0.5))
+    assert [p.name for p in network.trainable_params()] == ["weight", "bias"]
+
+
+def test_fit_learns_and_reports_each_epoch(mode, capsys):
+    points, labels = _points(96)
+    network = nn.SequentialCell(_linear(), nn.Dropout(p=0.1))
+    step = engine.TrainStep(network, CrossEntropySmooth(0.0, 3), nn.SGD(network.trainable_params(), 0.5))
+    told = []
+
+    def on_epoch_end(done):
+        told.append((done.epoch, network.training))
+        engine.evaluate(network, _batches(points, labels, 32))  # leaves evaluation mode behind
+        return {"val_acc": 0.5}
+
+    epochs = engine.fit(step, _batches(points, labels, 32), 3, on_epoch_end, log_interval=2)
+    assert told == [(1, True), (2, True), (3, True)]
+    assert [done.epoch for done in epochs] == [1, 2, 3]
+    assert epochs[0].loss > epochs[1].loss > epochs[2].loss and epochs[2].accuracy > 0.9
+    shown = capsys.readouterr().err
+    assert "9/9" in shown and "loss=" in shown and "acc=" in shown and "val_acc=0.5000" in shown
+
+
+def test_a_loss_that_is_not_finite_stops_the_run():
+    points, labels = _points()
+    points[3] = np.inf
+    network = _linear()
+    step = engine.TrainStep(network, CrossEntropySmooth(0.0, 3), nn.SGD(network.trainable_params(), 0.5))
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 2 of epoch 1: lower lr"):
+        engine.fit(step, _batches(points, labels, 32), 1, lambda done: {})
+
+
+def test_evaluation_counts_every_image_once_and_compiles_once(mode):
+    points, labels = _points(50)
+    shapes = []
+
+    class Watched(nn.Dense):
+        def __call__(self, x):
+            shapes.append(x.shape)  # each other shape would be another compilation
+            return super().__call__(x)
+
+    network = Watched(3, 3, Tensor(np.eye(3, dtype=np.float32)), "zeros")
+    result = engine.evaluate(network, _batches(points, labels, 16), examples=8)
+    assert set(shapes) == {(16, 3)}
+    logits = points.astype(np.float64)
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert np.array_equal(result.labels, labels)
+    assert np.array_equal(result.top[:, 0], logits.argmax(1)) and result.top.shape == (50, 3)
+    assert np.allclose(result.probabilities[:, 0], probabilities.max(1), atol=1e-6)
+    assert np.allclose(result.losses, -np.log(probabilities[np.arange(50), labels]), atol=1e-5)
+    wrong = np.flatnonzero(logits.argmax(1) != labels)
+    assert result.examples[: len(wrong)] == wrong[:8].tolist() and len(result.examples) == 8
+    assert np.array_equal(result.example_images, points[result.examples])
+
+
+def test_metrics_of_known_answers():
+    result = engine.Predictions(
+        labels=np.array([0, 0, 1, 3]),
+        top=np.array([[0, 1], [1, 0], [1, 0], [2, 1]]),
+        probabilities=np.full((4, 2), 0.5, np.float32),
+        losses=np.array([1.0, 2.0, 3.0, 2.0], np.float32),
+        examples=[],
+        example_images=np.array([]),
+    )
+    assert result.metrics(["a", "b", "c", "d"]) == {
+        "images": 4,
+        "top1": 0.5,
+        "top5": 0.75,
+        "loss": 2.0,
+        "per_class": {"a": 0.5, "b": 1.0, "d": 0.0},
+    }
+
+
+def test_evaluation_is_the_same_for_every_batch_size():
+    points, labels = _points(33)
+    network = _linear()
+    network.weight.set_data(Tensor(np.arange(9, dtype=np.float32).reshape(3, 3) / 9, ms.float32))
+    results = [engine.evaluate(network, _batches(points, labels, size)) for size in (33, 8, 64)]
+    for other in results[1:]:
+        assert np.array_equal(results[0].top, other.top) and np.allclose(results[0].losses, other.losses, atol=1e-6)
