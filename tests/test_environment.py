@@ -154,11 +154,17 @@ def test_the_check_alone_ends_in_one_line(numpy_2):
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_the_names_of_the_package_check_the_versions(install):
-    install(mindspore="2.10.0", numpy="2.1.0")
-    for name in vit_ms.__all__:
-        with pytest.raises(ImportError, match=r"2\.1\.0 is installed"):
-            getattr(vit_ms, name)
+@pytest.mark.parametrize("line", ["vit_ms.create_model", "import vit_ms.layers"])
+def test_in_a_notebook_a_wrong_version_is_told_before_anything_is_computed(line, numpy_2):
+    result = python("-c", f"import vit_ms; {line}", first_on_path=numpy_2)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(
+        "ImportError: vit_ms needs numpy from 1.26 to below 2.0, but 2.1.0"
+    )
+
+
+def test_the_package_has_the_names_it_says_and_no_others():
+    assert all(callable(getattr(vit_ms, name)) for name in vit_ms.__all__)
     with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
         _ = vit_ms.create_modle
 

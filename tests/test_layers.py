@@ -144,24 +144,35 @@ def test_keep_probabilities_act_in_training_only(name, mode):
     assert not np.allclose(first, wanted) and not np.allclose(first, second)
 
 
-def test_keep_prob_is_the_share_that_stays():
-    x = Tensor(random(64, 50, 12))
-    y = randomize(Attention(12, 3, keep_prob=0.9)).set_train()(x).asnumpy()
-    assert abs((y != 0).mean() - 0.9) < 0.01
-    y = randomize(FeedForward(12, 8, keep_prob=0.9)).set_train()(x).asnumpy()
-    assert abs((y != 0).mean() - 0.9) < 0.01
+def set_values(cell: nn.Cell, **arrays) -> nn.Cell:
+    """Set these parameters, and all others to zero."""
+    for parameter in cell.get_parameters():
+        array = arrays.pop(parameter.name.replace(".", "_"), np.zeros(parameter.shape))
+        parameter.set_data(Tensor(array, ms.float32))
+    assert not arrays
+    return cell.set_train()
+
+
+def test_keep_prob_is_the_share_that_stays(mode):
+    x, ones, eye = ops.ones((64, 50, 4)), np.ones(4), np.eye(4)
+    y = set_values(Attention(4, 2, keep_prob=0.9), out_bias=ones)(x).asnumpy()
+    assert np.allclose(y[y != 0], 1 / 0.9) and abs((y != 0).mean() - 0.9) < 0.01
+    # A dropout after each layer. One cell for both would draw one mask twice in graph mode and lose only half as much.
+    y = set_values(FeedForward(4, activation=nn.ReLU, keep_prob=0.9), dense1_bias=ones, dense2_weight=eye)(x).asnumpy()
+    assert np.allclose(y[y != 0], 1 / 0.9**2) and abs((y != 0).mean() - 0.9**2) < 0.01
+    y = set_values(FeedForward(4, keep_prob=0.9), dense2_bias=ones)(x).asnumpy()
+    assert np.allclose(y[y != 0], 1 / 0.9) and abs((y != 0).mean() - 0.9) < 0.01
 
 
 def test_attention_keep_prob_is_the_share_of_weights_that_stays():
-    # v = 1 and one head: each output is the sum of the kept attention weights, 1/n each, over keep_prob.
-    cell = Attention(4, 1, attention_keep_prob=0.9).set_train()
-    for parameter in cell.get_parameters():
-        parameter.set_data(ops.zeros_like(parameter))
-    cell.qkv.bias.set_data(Tensor(np.repeat([0.0, 0.0, 1.0], 4), ms.float32))
-    cell.out.weight.set_data(ops.eye(4))
+    # v = 1 and one head: each output is the number of kept weights, each 1/50, over keep_prob.
+    cell = set_values(
+        Attention(4, 1, attention_keep_prob=0.9), qkv_bias=np.repeat([0.0, 0.0, 1.0], 4), out_weight=np.eye(4)
+    )
     kept = cell(ops.ones((64, 50, 4))).asnumpy()[..., 0] * 50 * 0.9
     assert np.allclose(kept, kept.round(), atol=1e-3)
-    assert abs(kept.mean() / 50 - 0.9) < 0.01
+    assert kept.mean() == pytest.approx(50 * 0.9, rel=0.01)
+    assert kept.std() == pytest.approx((50 * 0.9 * 0.1) ** 0.5, rel=0.1)  # the mean is the same for any keep_prob
 
 
 @pytest.mark.parametrize("image, patch, channels", [(8, 4, 3), (9, 3, 1), (4, 1, 2)])

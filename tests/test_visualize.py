@@ -1,5 +1,7 @@
 """The pictures say what the arrays say."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
@@ -49,8 +51,9 @@ def test_a_thousand_classes_still_make_a_picture():
 def test_wrong_predictions_are_marked_and_only_those():
     images = np.zeros((3, 8, 8, 1), np.uint8)
     figure = visualize.plot_predictions(
-        images, ["1", "2", "3"], np.array([0.9, 0.8, 0.7]), "grid.png", labels=["1", "7", "3"], title="three"
+        images, ["1", "2", "3"], np.array([0.9, 0.8, 0.7]), labels=["1", "7", "3"], path="grid.png"
     )
+    assert Image.open("grid.png").format == "PNG"
     marked = [axes.spines["left"].get_edgecolor() == to_rgba(visualize.RED) for axes in figure.axes]
     assert marked == [False, True, False]
     assert [axes.get_title() for axes in figure.axes] == ["1 (90%)", "✗ 2 (80%)\ntrue: 7", "3 (70%)"]
@@ -58,7 +61,8 @@ def test_wrong_predictions_are_marked_and_only_those():
 
 def test_top5_bars_are_the_probabilities():
     answers = [("cat", 0.75), ("dog", 0.2), ("cow", 0.05)]
-    figure = visualize.plot_top5([np.zeros((4, 6, 3), np.uint8)], ["photo.jpg"], [answers], "top5.png")
+    figure = visualize.plot_top5([np.zeros((4, 6, 3), np.uint8)], ["photo.jpg"], [answers])
+    assert not list(Path().iterdir())
     picture, bars = figure.axes
     assert [bar.get_width() for bar in bars.patches] == [0.75, 0.2, 0.05]
     assert _texts(bars) == ["75.0%", "20.0%", "5.0%"] and picture.get_title() == "photo.jpg"

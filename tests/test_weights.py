@@ -129,6 +129,14 @@ def test_other_shapes_are_all_listed_with_both():
     assert message.count("has shape") == 2 + 3 * 3
 
 
+def test_a_transposed_matrix_is_refused(tmp_path):
+    entries = course_entries()
+    name = "transformer.layers.0.1.cell.1.dense1.weight"
+    entries[name] = entries[name].T.copy()
+    message = refused(network(), save_entries(tmp_path / "transposed.ckpt", entries))
+    assert f"{name} has shape (48, 96), the network's has (96, 48)" in message
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_refused(value, tmp_path):
     entries = course_entries()

@@ -119,6 +119,7 @@ def fit(
             done = Epoch(epoch, float(np.mean(losses)), accuracy, time.perf_counter() - start)
             epochs.append(done)
             shown |= {name: f"{value:.4f}" for name, value in on_epoch_end(done).items()}
+            bar.set_postfix(shown, refresh=epoch == epoch_size)
     return epochs
 
 

@@ -243,9 +243,9 @@ def evaluate(
         info.preprocessing.restore(result.example_images),
         names,
         result.probabilities[result.examples, 0],
-        folder / "predictions.png",
         labels=truth,
         title=f"{split}: {wrong} of {metrics['images']} wrong, shown first",
+        path=folder / "predictions.png",
     )
     return [path, folder / "confusion.png", folder / "predictions.png"]
 

@@ -1,5 +1,6 @@
-"""The pictures of a run: curves, confusion matrix, predictions. Arrays in, one PNG out."""
+"""The pictures of a run: curves, confusion matrix, predictions. Arrays in, a figure out, and a PNG where a path is given."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,17 +14,19 @@ from vit_ms.files import whole_file
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def _save(figure: Figure, path: str | Path | None) -> None:
+    if path is None:
+        return
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=120, facecolor="white")
 
 
-def plot_curve(history: list[dict], path: str | Path) -> Figure:
+def plot_curve(history: list[dict], path: str | Path | None = None) -> Figure:
     """Loss and accuracy over the epochs, training beside validation.
 
     Args:
         history (list[dict]): one an epoch, with epoch, train_loss, train_acc, val_loss and val_acc.
-        path (str or Path): the PNG.
+        path (str or Path): the PNG; None: none.
     """
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -42,13 +45,15 @@ def plot_curve(history: list[dict], path: str | Path) -> Figure:
     return figure
 
 
-def plot_confusion(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...], path: str | Path) -> Figure:
+def plot_confusion(
+    labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str], path: str | Path | None = None
+) -> Figure:
     """How many images of each class (row) were taken for each class (column).
 
     Args:
         labels, predicted (np.ndarray): (n,), class indices.
-        classes (tuple[str]): their names.
-        path (str or Path): the PNG.
+        classes (Sequence[str]): their names.
+        path (str or Path): the PNG; None: none.
     """
     k = len(classes)
     counts = np.zeros((k, k), np.int64)
@@ -77,9 +82,9 @@ def plot_predictions(
     images: np.ndarray,
     predicted: list[str],
     probabilities: np.ndarray,
-    path: str | Path,
     labels: list[str] | None = None,
     title: str = "",
+    path: str | Path | None = None,
 ) -> Figure:
     """A grid of images with what the network takes them for; the wrong ones have a red frame and both names.
 
@@ -87,9 +92,9 @@ def plot_predictions(
         images (np.ndarray): (n, height, width, C) uint8, C 1 or 3, or a list of such of any size.
         predicted (list[str]): name of the likeliest class of each.
         probabilities (np.ndarray): (n,), its probability.
-        path (str or Path): the PNG.
         labels (list[str]): the true names; None where nobody knows them.
         title (str): over the grid.
+        path (str or Path): the PNG; None: none.
     """
     columns = min(len(images), 8)
     rows = -(-len(images) // columns)
@@ -113,7 +118,7 @@ def plot_predictions(
 
 
 def plot_top5(
-    images: list[np.ndarray], names: list[str], top: list[list[tuple[str, float]]], path: str | Path
+    images: list[np.ndarray], names: list[str], top: list[list[tuple[str, float]]], path: str | Path | None = None
 ) -> Figure:
     """Each image beside bars of its likeliest classes.
 
@@ -121,7 +126,7 @@ def plot_top5(
         images (list[np.ndarray]): each (height, width, C) uint8, C 1 or 3.
         names (list[str]): what each image is called.
         top (list[list[tuple[str, float]]]): for each image class names and probabilities, the likeliest first.
-        path (str or Path): the PNG.
+        path (str or Path): the PNG; None: none.
     """
     figure = Figure(figsize=(7, 1.7 * len(images)), layout="constrained")
     grid = figure.subplots(len(images), 2, squeeze=False, width_ratios=(1, 2))

@@ -1,5 +1,6 @@
 """From images as they are stored to the arrays a network takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -31,8 +32,8 @@ class Preprocessing:
     channels: int
     mean: list[float]
     std: list[float]
-    interpolation: str
-    crop_pct: float
+    interpolation: str = "bilinear"
+    crop_pct: float = 0.875
 
     @property
     def _inter(self):
@@ -52,14 +53,14 @@ class Preprocessing:
         resize = vision.Resize(round(self.image_size / self.crop_pct), self._inter)
         return [resize, vision.CenterCrop(self.image_size), *self._to_input()]
 
-    def train_transforms(self, encoded: bool, augment: str, scale: list[float], hflip: float) -> list:
+    def train_transforms(self, encoded: bool, augment: str, scale: Sequence[float], hflip: float) -> list:
         """A random view of an image: (C, image_size, image_size) float32.
 
         Args:
             encoded (bool): whether the image still is the bytes of a file.
             augment (str): `"crop"`, a random part resized and maybe mirrored, for photographs; `"affine"`, turned,
                 sheared, shifted and scaled a little, for things that stay themselves in no other way, like digits; `"none"`.
-            scale (list[float]): smallest and largest share of the area that a crop keeps.
+            scale (Sequence[float]): smallest and largest share of the area that a crop keeps.
             hflip (float): chance to mirror a crop.
         """
         if augment == "crop":
@@ -112,12 +113,19 @@ def train_batches(
     dataset,
     preprocessing: Preprocessing,
     batch_size: int,
-    augment: str,
-    scale: list[float],
-    hflip: float,
-    num_parallel_workers: int,
+    augment: str = "crop",
+    scale: Sequence[float] = (0.08, 1.0),
+    hflip: float = 0.5,
+    num_parallel_workers: int = 1,
 ) -> ds.Dataset:
     """Shuffled batches of random views, all of the same size: the images left over are other ones each epoch.
+
+    Args:
+        dataset: with classes, channels, encoded, splits and read(), as the catalog opens them.
+        preprocessing (Preprocessing): the size and scale of the views.
+        batch_size (int): B.
+        augment (str), scale (Sequence[float]), hflip (float): as `Preprocessing.train_transforms` takes them.
+        num_parallel_workers (int): threads; another number is another random stream.
 
     Returns:
         Dataset with columns image, (B, C, image_size, image_size) float32, and label, (B,) int32.
@@ -133,9 +141,16 @@ def train_batches(
 
 
 def eval_batches(
-    dataset, split: str, preprocessing: Preprocessing, batch_size: int, num_parallel_workers: int
+    dataset, split: str, preprocessing: Preprocessing, batch_size: int, num_parallel_workers: int = 1
 ) -> ds.Dataset:
     """Every image of a split, in order, the last batch as short as it comes.
+
+    Args:
+        dataset: with classes, channels, encoded, splits and read(), as the catalog opens them.
+        split (str): one of dataset.splits.
+        preprocessing (Preprocessing): the size and scale of the images.
+        batch_size (int): B.
+        num_parallel_workers (int): threads.
 
     Returns:
         Dataset with columns image, (B, C, image_size, image_size) float32, and label, (B,) int32.

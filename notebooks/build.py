@@ -1,0 +1,185 @@
+"""Build the notebooks: each source in src/ holds both languages, is run once and written to en/ and zh/ with its outputs.
+
+A source is a jupytext percent file. Its Markdown cells come in pairs, `# %% [markdown] lang="en"` and then lang="zh"; its
+code cells are the same in both notebooks.
+"""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbformat import NotebookNode, v4
+
+from vit_ms.files import whole_file
+
+FOLDER = Path(__file__).resolve().parent
+LANGUAGES = ("en", "zh")
+
+# A line may end between two Chinese characters or punctuation marks; a browser would show that as a space.
+_CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
+_CHINESE_LINE_END = re.compile(rf"(?<={_CHINESE})\n(?: +|> )?(?={_CHINESE})")
+
+
+def sources(names: list[str] | None = None) -> list[Path]:
+    """The source files of these notebooks, of all of them without names.
+
+    Raises:
+        FileNotFoundError: If a name has no source.
+    """
+    if not names:
+        return sorted((FOLDER / "src").glob("*.py"))
+    found = [FOLDER / "src" / f"{Path(name).stem}.py" for name in names]
+    for path in found:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist")
+    return found
+
+
+def notebook_path(source: Path, language: str) -> Path:
+    """Where the notebook of a source is."""
+    return FOLDER / language / f"{source.stem}.ipynb"
+
+
+def notebook_cells(source: Path, language: str) -> list[NotebookNode]:
+    """The cells of one language, without outputs.
+
+    Raises:
+        ValueError: If the Markdown cells are not pairs of English and Chinese.
+    """
+    cells, expected = [], "en"
+    for cell in jupytext.read(source, fmt="py:percent").cells:
+        if cell.cell_type == "markdown":
+            found = cell.metadata.get("lang")
+            if found != expected:
+                raise ValueError(f'{source.name}: lang="{expected}" is due, not {found}, at: {cell.source[:60]!r}')
+            expected = "zh" if found == "en" else "en"
+            if found == language:
+                text = _CHINESE_LINE_END.sub("", cell.source)
+                cells.append(v4.new_markdown_cell(text, id=f"cell-{len(cells):02}"))
+        elif expected == "zh":
+            raise ValueError(f'{source.name}: lang="zh" is due, not code, at: {cell.source[:60]!r}')
+        else:
+            cells.append(v4.new_code_cell(cell.source, id=f"cell-{len(cells):02}"))
+    if expected == "zh":
+        raise ValueError(f'{source.name}: lang="zh" is due at the end')
+    return cells
+
+
+def build(source: Path, language: str) -> NotebookNode:
+    """The notebook of one language, not run."""
+    metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    return v4.new_notebook(cells=notebook_cells(source, language), metadata=metadata)
+
+
+def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> NotebookNode:
+    """Run a notebook in a folder, with the interpreter that runs this and the vit_ms of this repository.
+
+    Args:
+        notebook (NotebookNode): its outputs are filled in.
+        folder (Path): the working directory, where whatever it writes stays.
+        timeout (int): seconds for one cell.
+
+    Raises:
+        CellExecutionError: If a cell fails.
+        ValueError: If an output shows a path of this machine.
+    """
+    metadata = notebook.metadata.copy()
+    search_path = [str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, search_path)),
+        "IPYTHONDIR": str(folder / ".ipython"),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
+    # No folder to look for kernels in leaves the one of this interpreter.
+    kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    client = NotebookClient(
+        notebook,
+        km=kernel,
+        timeout=timeout,
+        resources={"metadata": {"path": str(folder)}},
+        coalesce_streams=True,  # of a progress bar the last line is left
+        record_timing=False,
+        extra_arguments=["--log-level=ERROR"],
+    )
+    client.execute(env=env, cleanup_kc=True)
+    notebook.metadata = metadata  # without the interpreter's version
+    for cell in notebook.cells:
+        for place in (str(folder), str(FOLDER.parent), str(Path.home()) + os.sep):
+            if place in str(cell.get("outputs")):
+                raise ValueError(f"an output shows {place}: {cell.source[:60]!r}")
+    return notebook
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Write a notebook, whole or not at all."""
+    nbformat.validate(notebook)
+    with whole_file(path) as temporary:
+        nbformat.write(notebook, temporary)
+
+
+def is_stale(source: Path, language: str) -> bool:
+    """Whether the notebook is absent or has other cells than its source gives."""
+    path = notebook_path(source, language)
+    if not path.is_file():
+        return True
+    found, wanted = nbformat.read(path, as_version=4).cells, notebook_cells(source, language)
+    return [(cell.cell_type, cell.source) for cell in found] != [(cell.cell_type, cell.source) for cell in wanted]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Build or check; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python notebooks/build.py", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="of notebooks, like 01_five_minutes_to_vit (default all)"
+    )
+    parser.add_argument("--language", choices=LANGUAGES, help="only this one (default both)")
+    parser.add_argument(
+        "--check", action="store_true", help="only name the notebooks that are not as their sources say"
+    )
+    args = parser.parse_args(argv)
+    languages = (args.language,) if args.language else LANGUAGES
+    try:
+        chosen = sources(args.names)
+    except FileNotFoundError as error:
+        parser.error(str(error))
+
+    if args.check:
+        stale = [
+            notebook_path(source, language) for source in chosen for language in languages if is_stale(source, language)
+        ]
+        for path in stale:
+            print(
+                f"{path.relative_to(FOLDER.parent)} is not what its source gives: python notebooks/build.py {path.stem}"
+            )
+        return 1 if stale else 0
+
+    for source in chosen:
+        print(f"{source.stem}: running", flush=True)
+        start = time.perf_counter()
+        notebooks = {language: build(source, language) for language in languages}
+        with tempfile.TemporaryDirectory() as folder:
+            run = execute(build(source, languages[0]), Path(folder))
+        for language, notebook in notebooks.items():
+            # The code is the same, so are its outputs; the languages differ in the Markdown alone.
+            for cell, done in zip(notebook.cells, run.cells, strict=True):
+                if cell.cell_type == "code":
+                    cell.outputs, cell.execution_count = done.outputs, done.execution_count
+            write(notebook, notebook_path(source, language))
+        print(f"{source.stem}: {time.perf_counter() - start:.0f} s, wrote {', '.join(languages)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

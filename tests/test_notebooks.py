@@ -1,0 +1,162 @@
+"""The notebooks are what their sources give, were run, and the first one trains to what it promises."""
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+SPEC = importlib.util.spec_from_file_location("notebooks_build", FOLDER / "build.py")
+build = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(build)
+
+SOURCES = build.sources()
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+each_language = pytest.mark.parametrize("language", build.LANGUAGES)
+
+
+def committed(source, language):
+    return nbformat.read(build.notebook_path(source, language), as_version=4)
+
+
+def cells_of(notebook, kind):
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
+
+
+def outputs_of(notebook):
+    return [output for cell in cells_of(notebook, "code") for output in cell.outputs]
+
+
+def files_below(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in path.parts}
+
+
+def test_every_notebook_has_a_source():
+    assert SOURCES
+    for language in build.LANGUAGES:
+        assert {path.stem for path in (FOLDER / language).glob("*.ipynb")} == {path.stem for path in SOURCES}
+
+
+@each_source
+@each_language
+def test_notebook_is_what_its_source_gives(source, language):
+    assert not build.is_stale(source, language), f"run: python notebooks/build.py {source.stem}"
+
+
+@each_source
+@each_language
+def test_notebook_was_run_from_top_to_bottom(source, language):
+    notebook = committed(source, language)
+    nbformat.validate(notebook)
+    code = cells_of(notebook, "code")
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [output for output in outputs_of(notebook) if output.output_type == "error"]
+    assert build.notebook_path(source, language).stat().st_size < 400_000
+
+
+@each_source
+def test_languages_share_code_and_outputs(source):
+    english, chinese = (cells_of(committed(source, language), "code") for language in build.LANGUAGES)
+    assert english == chinese
+
+
+@each_source
+def test_markdown_is_in_both_languages(source):
+    english, chinese = (build.notebook_cells(source, language) for language in build.LANGUAGES)
+    assert [(cell.cell_type, cell.id) for cell in english] == [(cell.cell_type, cell.id) for cell in chinese]
+    for left, right in zip(english, chinese, strict=True):
+        if left.cell_type == "markdown":
+            assert not CHINESE.search(left.source)
+            assert CHINESE.search(right.source)
+            # The same pictures, formulas' numbers and links in both.
+            for pattern in (r"\\tag\{\d\}", r"\]\(([^)]+)\)", r"^#+ ", r"<details>"):
+                assert re.findall(pattern, left.source, re.M) == re.findall(pattern, right.source, re.M)
+
+
+@each_source
+def test_links_into_the_repository_exist(source):
+    for cell in build.notebook_cells(source, "en"):
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\((\.\./[^)#]+)", cell.source):
+                assert (FOLDER / "en" / target).exists(), target
+
+
+EN, ZH, CODE = '# %% [markdown] lang="en"\n# Hello\n\n', '# %% [markdown] lang="zh"\n# 你好\n\n', "# %%\nx = 1\n\n"
+
+
+@pytest.mark.parametrize("text", [EN + CODE, ZH + EN, EN + EN, CODE + EN, "# %% [markdown]\n# Hello\n"])
+def test_markdown_without_its_pair_is_refused(text, tmp_path):
+    source = tmp_path / "one.py"
+    source.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"one\.py"):
+        build.notebook_cells(source, "zh")
+
+
+def test_chinese_lines_are_joined_without_a_space(tmp_path):
+    source = tmp_path / "one.py"
+    text = EN + ZH.replace("你好", "你好，\n# 世界\n#\n# - 第一\n#   项\n# - 第二 ViT\n# 项\n#\n# > 引\n# > 用")
+    source.write_text(text, encoding="utf-8")
+    (cell,) = build.notebook_cells(source, "zh")
+    assert cell.source == "你好，世界\n\n- 第一项\n- 第二 ViT\n项\n\n> 引用"
+
+
+def test_check_names_what_is_stale(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(build, "FOLDER", tmp_path)
+    (tmp_path / "src").mkdir()
+    source = tmp_path / "src" / "one.py"
+    source.write_text(EN + ZH + CODE, encoding="utf-8")
+    for language in build.LANGUAGES:
+        build.write(build.build(source, language), build.notebook_path(source, language))
+    assert build.main(["--check"]) == 0
+    assert capsys.readouterr().out == ""
+
+    source.write_text(EN + ZH.replace("你好", "您好") + CODE, encoding="utf-8")
+    assert build.main(["--check"]) == 1
+    named = capsys.readouterr().out
+    assert "zh/one.ipynb" in named
+    assert "en/one.ipynb" not in named
+
+    shutil.rmtree(tmp_path / "en")
+    assert build.main(["one", "--check", "--language", "en"]) == 1
+
+
+def test_a_notebook_that_fails_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "FOLDER", tmp_path)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "one.py").write_text(EN + ZH + "# %%\n1 / 0\n", encoding="utf-8")
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        build.main(["one"])
+    assert not list(tmp_path.rglob("*.ipynb"))
+
+
+def test_an_output_with_a_path_of_this_machine_is_refused(tmp_path):
+    source = tmp_path / "one.py"
+    source.write_text(EN + ZH + "# %%\nimport os\n\nprint(os.getcwd())\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="an output shows"):
+        build.execute(build.build(source, "en"), tmp_path)
+
+
+def test_first_notebook_trains(tmp_path):
+    before = files_below(FOLDER)
+    notebook = build.execute(build.build(FOLDER / "src" / "01_five_minutes_to_vit.py", "en"), tmp_path)
+
+    outputs = outputs_of(notebook)
+    assert not [output for output in outputs if output.output_type == "error"]
+    printed = "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
+    (accuracy,) = re.findall(r"test accuracy: top-1 ([\d.]+)%", printed)
+    assert float(accuracy) >= 95.0
+    (before_training,) = re.findall(r"validation accuracy before training: ([\d.]+)%", printed)
+    assert float(before_training) < 35.0
+    assert "network(image) gives the same logits: True" in printed
+    assert "equal before loading: False\nequal after loading:  True" in printed
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 7
+    errors = "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stderr")
+    assert errors.count("step/s") == 1, "of a progress bar the last line is left"
+
+    assert (tmp_path / "runs" / "five_minutes" / "vit_nano_4.ckpt").is_file()
+    assert files_below(FOLDER) == before
