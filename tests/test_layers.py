@@ -226,7 +226,7 @@ REFUSED = {
     ),
     "few patches": (
         lambda: PatchEmbedding(16, 16),
-        "image_size 16 with patch_size 16 gives 1 patches, fewer than MIN_NUM_PATCHES = 4: attention needs more tokens, "
+        "image_size 16 with patch_size 16 makes 1 patch(es), fewer than MIN_NUM_PATCHES = 4: attention needs more tokens, "
         "choose a smaller patch_size",
     ),
 }

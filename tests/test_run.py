@@ -44,7 +44,7 @@ def test_training_learns_and_keeps_what_the_design_lays_out(digits_run):
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     assert [row["epoch"] for row in rows] == list(range(1, 16))
     assert rows[-1]["val_acc"] > 0.85 and rows[-1]["train_loss"] < rows[0]["train_loss"]
-    assert rows[4]["lr"] == pytest.approx(2e-3) and rows[-1]["lr"] == pytest.approx(0, abs=1e-9)
+    assert rows[4]["lr"] == pytest.approx(3e-3) and rows[-1]["lr"] == pytest.approx(0, abs=1e-9)
     best = json.loads((digits_run / "metrics.json").read_text())["val"]
     assert best["top1"] == max(row["val_acc"] for row in rows) and best["images"] == 180
     run = json.loads((digits_run / "run.json").read_text())
@@ -120,7 +120,7 @@ def test_a_folder_keeps_its_run(short, capsys):
     assert main(arguments) == 0
     before = Path("kept/best.ckpt").read_bytes()
     assert main([*arguments, "--lr", "0.5"]) == 2
-    assert "kept holds another run (lr 0.002 -> 0.5)" in capsys.readouterr().err
+    assert "kept holds another run (lr 0.003 -> 0.5)" in capsys.readouterr().err
     assert Path("kept/best.ckpt").read_bytes() == before
     assert main(arguments) == 0  # the same run again is welcome
 

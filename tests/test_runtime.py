@@ -42,8 +42,17 @@ def test_ascend_where_there_is_none_is_told_with_the_remedy(devices, monkeypatch
 )
 def test_the_device_is_the_one_asked_for_or_the_best_there_is(available, asked, chosen, devices, monkeypatch):
     monkeypatch.setattr(runtime, "_ascend_available", lambda: available)
+    monkeypatch.setattr(ms, "get_context", lambda key: "CPU" if chosen == "Ascend" else "Ascend")
     assert runtime.setup(asked) == chosen
     assert devices == [chosen]
+
+
+def test_a_device_in_use_can_be_asked_for_again_but_not_changed(monkeypatch):
+    (nn.ReLU()(ms.Tensor([1.0]))).asnumpy()
+    assert runtime.setup("CPU") == "CPU"  # MindSpore itself refuses a second set_device
+    monkeypatch.setattr(runtime, "_ascend_available", lambda: True)
+    message = error_of(runtime.setup, "Ascend")
+    assert "runs on CPU already, it cannot change to Ascend: call runtime.setup before anything is computed" in message
 
 
 def test_the_mode_is_set():

@@ -124,6 +124,20 @@ class GELU(nn.GELU):
         return F.gelu(x, self.approximate == "tanh")
 
 
+class Tanh(nn.Cell):
+    """The hyperbolic tangent.
+
+    Inputs:
+        - **x** (Tensor): any shape, float.
+
+    Outputs:
+        Tensor, shape and dtype of x.
+    """
+
+    def construct(self, x):
+        return F.tanh(x)
+
+
 class DropPath(nn.Cell):
     """Drop the residual branch of a whole sample in training and scale the others by 1 / keep_prob.
 
@@ -242,11 +256,13 @@ class FeedForward(nn.Cell):
         self.dense1 = Dense(in_features, hidden_features)
         self.activation = activation()
         self.dense2 = Dense(hidden_features, out_features)
-        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+        # Two cells: in graph mode one that is used twice draws the same mask twice.
+        self.dropout1 = nn.Dropout(p=1.0 - keep_prob)
+        self.dropout2 = nn.Dropout(p=1.0 - keep_prob)
 
     def construct(self, x):
-        x = self.dropout(self.activation(self.dense1(x)))  # (B, N, M)
-        return self.dropout(self.dense2(x))  # (B, N, D)
+        x = self.dropout1(self.activation(self.dense1(x)))  # (B, N, M)
+        return self.dropout2(self.dense2(x))  # (B, N, D)
 
 
 class ResidualCell(nn.Cell):
@@ -311,7 +327,7 @@ class PatchEmbedding(nn.Cell):
         self.num_patches = (image_size // patch_size) ** 2
         if self.num_patches < self.MIN_NUM_PATCHES:
             raise UserError(
-                f"image_size {image_size} with patch_size {patch_size} gives {self.num_patches} patches, fewer than "
+                f"image_size {image_size} with patch_size {patch_size} makes {self.num_patches} patch(es), fewer than "
                 f"MIN_NUM_PATCHES = {self.MIN_NUM_PATCHES}: attention needs more tokens, choose a smaller patch_size"
             )
         # It holds the weights under the course's names; patch_embed is the same convolution as a product. Normal by
@@ -329,9 +345,7 @@ class PatchEmbedding(nn.Cell):
 
     def construct(self, x):
         if x.shape[1:] != self.image_shape:
-            raise ValueError(
-                f"The images are {x.shape}, the network takes (B, C, height, width) = (B, {self.image_shape})."
-            )
+            raise ValueError(f"The images have the shape {x.shape}, the network takes (B, *{self.image_shape}).")
         return F.patch_embed(x, self.conv.weight, self.conv.bias)  # (B, N, D)
 
 

@@ -42,7 +42,15 @@ def setup(device_target: str = "auto", mode: str = "graph", seed: int = 0) -> st
             "install CANN and source its set_env.sh, or use --device_target CPU"
         )
     target = "Ascend" if available and device_target != "CPU" else "CPU"
-    ms.set_device(target)
+    # MindSpore takes no set_device, not even of the device in use, once it has computed something.
+    if ms.get_context("device_target") != target:
+        try:
+            ms.set_device(target)
+        except RuntimeError:
+            raise UserError(
+                f"MindSpore runs on {ms.get_context('device_target')} already, it cannot change to {target}: "
+                "call runtime.setup before anything is computed"
+            ) from None
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
     ms.set_seed(seed)
     return target

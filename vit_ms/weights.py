@@ -92,12 +92,11 @@ def _read_ckpt(path: Path) -> tuple[str, Numerics, dict[str, np.ndarray]]:
     try:
         entries = ms.load_checkpoint(str(path))
         metadata = json.loads(entries.pop(METADATA, "null"))
+        numerics = NUMERICS["course"] if metadata is None else Numerics(**metadata["numerics"])
         arrays = {name: value.asnumpy() for name, value in entries.items()}
-    except (ValueError, TypeError, RuntimeError, AttributeError):
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError):
         raise UserError(f"{path} is no MindSpore checkpoint, or damaged: fetch or save it again") from None
-    if metadata is None:
-        return "course", NUMERICS["course"], arrays
-    return "vit_ms", Numerics(**metadata["numerics"]), arrays
+    return "course" if metadata is None else "vit_ms", numerics, arrays
 
 
 def _read_timm(path: Path) -> tuple[str, Numerics, dict[str, np.ndarray]]:

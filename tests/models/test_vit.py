@@ -136,7 +136,7 @@ def test_representation_size_adds_a_dense_and_tanh():
     pre = network.pre_logits[0]
     pooled = np.tanh(network.features(x).asnumpy()[:, 0] @ pre.weight.asnumpy().T + pre.bias.asnumpy())
     assert np.abs(pooled).max() > 0.5
-    assert np.allclose(network(x).asnumpy(), head(network, pooled), atol=2e-4)
+    assert np.allclose(network(x).asnumpy(), head(network, pooled), atol=1e-5)
 
 
 def test_zero_head_starts_with_equal_logits():
@@ -151,7 +151,7 @@ REFUSED = {
     "mlp": ({"mlp_dim": 0}, "mlp_dim is 0; it must be at least 1"),
     "heads": ({"num_heads": 3}, "embed_dim 16 is not divisible by num_heads 3: choose a divisor of 16"),
     "image": ({"image_size": 10}, "image_size 10 is not divisible by patch_size 4: the nearest that is divisible is 8"),
-    "patches": ({"patch_size": 8}, "image_size 8 with patch_size 8 gives 1 patches, fewer than MIN_NUM_PATCHES = 4"),
+    "patches": ({"patch_size": 8}, "image_size 8 with patch_size 8 makes 1 patch(es), fewer than MIN_NUM_PATCHES = 4"),
     "keep": ({"keep_prob": 0.0}, "keep_prob is 0.0; it must be above 0 and at most 1"),
     "attention keep": ({"attention_keep_prob": 1.1}, "attention_keep_prob is 1.1; it must be above 0 and at most 1"),
     "path keep": ({"drop_path_keep_prob": 0.0}, "drop_path_keep_prob is 0.0; it must be above 0 and at most 1"),

@@ -18,6 +18,7 @@ from vit_ms.layers import (
     LayerNorm,
     PatchEmbedding,
     ResidualCell,
+    Tanh,
     check_keep_prob,
     init,
 )
@@ -163,9 +164,10 @@ class ViT(nn.Cell):
         )
         self.norm = norm((embed_dim,))
         self.pre_logits = nn.SequentialCell()
-        if representation_size:
+        if representation_size is not None:
+            check_positive(representation_size=representation_size)
             weight_init = Normal(embed_dim**-0.5)
-            self.pre_logits = nn.SequentialCell(Dense(embed_dim, representation_size, weight_init), nn.Tanh())
+            self.pre_logits = nn.SequentialCell(Dense(embed_dim, representation_size, weight_init), Tanh())
         self.dropout = nn.Dropout(p=1.0 - keep_prob)
         head_init = "zeros" if zero_head else "xavier_uniform"
         self.dense = Dense(representation_size or embed_dim, num_classes, head_init)
