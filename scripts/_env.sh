@@ -34,7 +34,7 @@ prepare_env() {
         "$python" vit_ms/environment.py --installed || exit 2
     else
         python=.venv/bin/python
-        if ! supported "$python"; then
+        if ! supported "$python" || ! "$python" -m pip --version >/dev/null 2>&1; then
             local base
             base=$(find_python) || exit 2
             echo "making .venv with $("$base" --version)"

@@ -34,9 +34,11 @@ else
     prepare_env no requirements.txt requirements-notebooks.txt
 fi
 
-checkpoint=runs/digits/best.ckpt
+folder=runs/quickstart # its own: other runs of the recipe stay what they are
+checkpoint=$folder/best.ckpt
+rm -rf "$folder"
 echo; echo "== 1/3 train: a small ViT on handwritten digits"
-"$python" -m vit_ms train --config digits
+"$python" -m vit_ms train --config digits --ckpt_save_dir "$folder"
 echo; echo "== 2/3 evaluate: the best checkpoint on images it has not seen"
 "$python" -m vit_ms eval --ckpt_path "$checkpoint"
 echo; echo "== 3/3 predict: ten image files"
@@ -44,7 +46,7 @@ echo; echo "== 3/3 predict: ten image files"
 
 cat <<TEXT
 
-Done. In runs/digits:
+Done. In $folder:
   best.ckpt         the checkpoint with the best validation accuracy (last.ckpt: after the last epoch)
   curve.png         loss and accuracy over the epochs
   confusion.png     which digit was taken for which
@@ -52,5 +54,9 @@ Done. In runs/digits:
   predict.png       the ten image files with their likeliest classes
   metrics.json      accuracy, loss and accuracy of each class
 
-Next: $(dirname "$python")/jupyter lab notebooks/
 TEXT
+if [ "$use_current" = yes ]; then
+    echo "Next: open notebooks/ in your Jupyter"
+else
+    echo "Next: .venv/bin/jupyter lab notebooks/"
+fi

@@ -28,4 +28,4 @@ if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
 fi
 # shellcheck source=scripts/_vit_ms.sh
 . "$(dirname "${BASH_SOURCE[0]}")/_vit_ms.sh"
-vit_ms eval --ckpt_path "$ckpt_path" "${data_dir[@]}" "$@"
+vit_ms eval --ckpt_path "$ckpt_path" ${data_dir[@]+"${data_dir[@]}"} "$@"

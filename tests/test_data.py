@@ -100,7 +100,7 @@ def test_folder_reads_every_image_under_its_class(tmp_path):
     make_folder(tmp_path, val=5)
     (tmp_path / "val" / "class 0" / "notes.txt").write_text("no image")
     first = tmp_path / "val" / "class 0" / "0.jpg"
-    first.rename(first.with_suffix(".JPG"))
+    first.rename(first.with_suffix(".Jpg"))
     folder = Folder(tmp_path)
     assert folder.classes == ("class 0", "class 1", "class 2") and folder.splits == ("train", "val")
     batches = list(eval_batches(folder, "val", RGB, 4, 2).create_tuple_iterator(output_numpy=True))
@@ -156,6 +156,10 @@ def test_images_are_read_upright_in_the_channels_of_the_network(tmp_path):
     image.save(tmp_path / "turned.png", exif=exif)
     assert RGB.read_image(tmp_path / "turned.png").shape == (8, 4, 3)
     assert GREY.read_image(tmp_path / "turned.png").shape == (8, 4, 1)
+    grey = np.linspace(0, 65535, 32, dtype=np.uint16).reshape(4, 8)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    for preprocessing in (RGB, GREY):
+        assert np.array_equal(preprocessing.read_image(tmp_path / "deep.png")[..., 0], grey // 257)
     image.convert("P").save(tmp_path / "palette.gif")
     assert RGB.read_image(tmp_path / "palette.gif")[0, 0].tolist() == [255, 0, 0]
 

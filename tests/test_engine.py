@@ -29,7 +29,7 @@ def _linear(classes=3):
 def test_a_step_is_the_gradient_step(mode):
     points, labels = _points()
     network = _linear()
-    step = engine.TrainStep(network, CrossEntropySmooth(0.0, 3), nn.SGD(network.trainable_params(), 0.5))
+    step = engine.TrainStep(network, CrossEntropySmooth(num_classes=3), nn.SGD(network.trainable_params(), 0.5))
     loss, correct = step(Tensor(points), Tensor(labels))
     assert float(loss) == pytest.approx(np.log(3), rel=1e-5)
     assert int(correct) == (labels == 0).sum()  # all logits equal: the first class
@@ -42,7 +42,9 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction(mode):
     moved = {}
     for clip in (None, 0.1):
         network = _linear()
-        step = engine.TrainStep(network, CrossEntropySmooth(0.0, 3), nn.SGD(network.trainable_params(), 1.0), clip)
+        step = engine.TrainStep(
+            network, CrossEntropySmooth(num_classes=3), nn.SGD(network.trainable_params(), 1.0), clip
+        )
         step(Tensor(points), Tensor(labels))
         moved[clip] = np.concatenate([p.asnumpy().ravel() for p in network.trainable_params()])
     assert np.linalg.norm(moved[None]) > 0.5
@@ -52,14 +54,14 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction(mode):
 
 def test_the_step_leaves_the_names_of_the_parameters():
     network = _linear()
-    engine.TrainStep(network, CrossEntropySmooth(0.0, 3), nn.SGD(network.trainable_params(), 0.5))
+    engine.TrainStep(network, CrossEntropySmooth(num_classes=3), nn.SGD(network.trainable_params(), 0.5))
     assert [p.name for p in network.trainable_params()] == ["weight", "bias"]
 
 
 def test_fit_learns_and_reports_each_epoch(mode, capsys):
     points, labels = _points(96)
     network = nn.SequentialCell(_linear(), nn.Dropout(p=0.1))
-    step = engine.TrainStep(network, CrossEntropySmooth(0.0, 3), nn.SGD(network.trainable_params(), 0.5))
+    step = engine.TrainStep(network, CrossEntropySmooth(num_classes=3), nn.SGD(network.trainable_params(), 0.5))
     told = []
 
     def on_epoch_end(done):
@@ -79,7 +81,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
     points, labels = _points()
     points[3] = np.inf
     network = _linear()
-    step = engine.TrainStep(network, CrossEntropySmooth(0.0, 3), nn.SGD(network.trainable_params(), 0.5))
+    step = engine.TrainStep(network, CrossEntropySmooth(num_classes=3), nn.SGD(network.trainable_params(), 0.5))
     with pytest.raises(FloatingPointError, match="the loss is nan at step 2 of epoch 1: lower lr"):
         engine.fit(step, _batches(points, labels, 32), 1, lambda done: {})
 

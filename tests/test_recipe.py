@@ -38,6 +38,15 @@ def test_options_take_the_place_of_values():
     assert recipe.lr == load_recipe("digits").lr
 
 
+def test_a_shorter_run_keeps_the_share_of_its_warm_up():
+    whole = load_recipe("digits")
+    assert (whole.epoch_size, whole.warmup_epochs) == (60, 5)
+    assert [load_recipe("digits", {"epoch_size": n}).warmup_epochs for n in (120, 24, 12, 1)] == [10, 2, 1, 0]
+    assert load_recipe("digits", {"epoch_size": 12, "warmup_epochs": 5}).warmup_epochs == 5
+    with pytest.raises(UserError, match="options: epoch_size is 0; it must be at least 1"):
+        load_recipe("digits", {"epoch_size": 0})
+
+
 def _write(path, **changes):
     settings = {"model": "vit_nano_4", "dataset": "digits", "mean": [0.5], "std": [0.5]} | changes
     path.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not ...}))
@@ -66,7 +75,7 @@ def test_a_file_is_a_recipe_named_after_it(tmp_path):
         ({"lr": "fast"}, "lr is 'fast'; it must be a number"),
         ({"lr": [1]}, "it must be a number"),
         ({"lr": None}, "lr is None; it must be a number"),
-        ({"mean": 0.5}, "mean is 0.5; it must be a list of numbers"),
+        ({"mean": 0.5}, "mean is 0.5; it must be a list"),
         ({"overrides": 3}, "overrides is 3; it must be a mapping"),
         ({"overrides": {"embed_dims": 3}}, "vit_nano_4 has no argument 'embed_dims'; did you mean 'embed_dim'"),
         ({"overrides": {"embed_dim": "wide"}}, "embed_dim is 'wide'; it must be a whole number"),
@@ -87,8 +96,14 @@ def test_a_file_is_a_recipe_named_after_it(tmp_path):
         ({"crop_pct": 0}, "crop_pct is 0.0; it must be above 0 and at most 1"),
         ({"hflip": 2}, "hflip is 2.0; it must be from 0 to 1"),
         ({"std": [0]}, "std is [0.0]; it must be numbers above 0"),
-        ({"scale": [1, 0.5]}, "scale is [1.0, 0.5]; it must be two numbers above 0, the smaller first"),
+        ({"scale": [1, 0.5]}, "scale is [1.0, 0.5]; it must be two numbers above 0 and at most 1, the smaller first"),
         ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"seed": 2**32}, "seed is 4294967296; it must be below 2^32"),
+        ({"lr": float("inf")}, "lr is inf; it must be a number"),
+        ({"mean": [float("nan")]}, "mean is nan; it must be a number"),
+        ({"scale": [0.5, 2.0]}, "scale is [0.5, 2.0]; it must be two numbers above 0 and at most 1"),
+        ({"overrides": {1: 2}}, "vit_nano_4 has no argument 1"),
+        ({"ckpt_skip": "dense."}, "ckpt_skip is 'dense.'; it must be a list"),
     ],
 )
 def test_what_is_impossible_is_refused_in_one_line(tmp_path, changes, message):

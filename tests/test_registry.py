@@ -83,7 +83,9 @@ def test_an_unknown_override_is_told_with_those_close_to_it():
     assert message.startswith("vit_b_16 has no argument 'num_class'; did you mean 'num_classes'")
     assert "has no argument 'qqq'; known: image_size, " in error_of(build, "vit_b_16", qqq=5)
     # What the numerics decide is not decided twice.
-    assert "has no argument 'norm'" in error_of(build, "vit_b_16", norm=None)
+    for key in ("norm", "activation"):
+        wanted = f"{key} follows from numerics; for another one build ViT(...) itself"
+        assert error_of(build, "vit_b_16", **{key: None}) == wanted
 
 
 WRONG = {

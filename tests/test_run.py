@@ -1,6 +1,7 @@
 """The whole way, as the commands go it: train, evaluate, predict, and what they write."""
 
 import csv
+import inspect
 import json
 import re
 import subprocess
@@ -15,8 +16,11 @@ from images import make_folder
 from PIL import Image
 
 import vit_ms
+from vit_ms import engine, run
 from vit_ms.cli import main
-from vit_ms.recipe import FOLDER
+from vit_ms.engine import TrainStep
+from vit_ms.optim import learning_rates
+from vit_ms.recipe import FOLDER, load_recipe
 
 SAMPLES = Path(vit_ms.__file__).parent / "data" / "samples" / "digits"
 
@@ -44,7 +48,7 @@ def test_training_learns_and_keeps_what_the_design_lays_out(digits_run):
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     assert [row["epoch"] for row in rows] == list(range(1, 16))
     assert rows[-1]["val_acc"] > 0.85 and rows[-1]["train_loss"] < rows[0]["train_loss"]
-    assert rows[4]["lr"] == pytest.approx(3e-3) and rows[-1]["lr"] == pytest.approx(0, abs=1e-9)
+    assert rows[0]["lr"] == pytest.approx(3e-3) and rows[-1]["lr"] == pytest.approx(0, abs=1e-9)
     best = json.loads((digits_run / "metrics.json").read_text())["val"]
     assert best["top1"] == max(row["val_acc"] for row in rows) and best["images"] == 180
     run = json.loads((digits_run / "run.json").read_text())
@@ -76,11 +80,12 @@ def test_prediction_takes_files_and_folders(digits_run, tmp_path, capsys):
     upscaled = Image.open(SAMPLES / "3.png").resize((64, 64), Image.Resampling.BICUBIC).convert("RGB")
     upscaled.save(tmp_path / "more" / "deeper" / "photo.JPG")
     (tmp_path / "more" / "broken.png").write_bytes(b"\x89PNG")
+    Image.open(SAMPLES / "4.png").save(tmp_path / "more" / "4$_$.png")
     arguments = [str(SAMPLES), str(tmp_path / "more"), "--ckpt_path", str(digits_run / "best.ckpt")]
     assert main(["predict", *arguments, "--output", "answers.png"]) == 0
     said = capsys.readouterr().out
     lines = re.findall(r"(\w+)\.(?:png|JPG): (\d) ([\d.]+)%, \d .*", said)
-    assert len(lines) == 11 and "left out" in said and "broken.png" in said
+    assert len(lines) == 11 and "4$_$.png: " in said and "left out" in said and "broken.png" in said
     right = sum(name == digit for name, digit, _ in lines if name != "photo")
     assert right >= 8 and dict((name, digit) for name, digit, _ in lines)["photo"] == "3"
     shares = [
@@ -88,6 +93,10 @@ def test_prediction_takes_files_and_folders(digits_run, tmp_path, capsys):
     ]
     assert all(len(row) == 5 and row == sorted(row, reverse=True) and sum(row) <= 100.3 for row in shares)
     assert Image.open("answers.png").size[1] > 1000
+    assert main(["predict", *arguments, "--output", "answers"]) == 2
+    assert "output is answers; it must end in one of .png" in capsys.readouterr().err
+    assert main(["eval", "--ckpt_path", str(digits_run / "best.ckpt"), "--batch_size", "0"]) == 2
+    assert "batch_size is 0; it must be at least 1" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -125,6 +134,51 @@ def test_a_folder_keeps_its_run(short, capsys):
     assert main(arguments) == 0  # the same run again is welcome
 
 
+def test_a_run_that_came_to_nothing_is_in_nobodys_way(short, capsys):
+    arguments = ["train", "--config", short, "--ckpt_save_dir", "again"]
+    assert main([*arguments, "--lr", "1e30"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"vit_ms: the loss is nan at step \d+ of epoch 1: lower lr or set clip_grad", error)
+    assert not Path("again/best.ckpt").exists()
+    assert main(arguments) == 0
+
+
+def test_a_run_is_what_the_recipe_says(short, monkeypatch):
+    seen = {}
+
+    def watch(name, function):
+        def watched(*args, **kwargs):
+            seen[name] = inspect.signature(function).bind(*args, **kwargs).arguments
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(run, name, watched)
+
+    for name in ("create_optimizer", "train_batches", "learning_rates", "CrossEntropySmooth"):
+        watch(name, getattr(run, name))
+    steps = []
+    monkeypatch.setattr(engine, "TrainStep", lambda *args: steps.append(args) or TrainStep(*args))
+    recipe = load_recipe(short, {"ckpt_save_dir": "run", "seed": 3})
+    run.train(recipe)
+    assert (seen["create_optimizer"]["opt"], seen["create_optimizer"]["weight_decay"]) == ("adamw", 0.05)
+    assert seen["create_optimizer"]["learning_rate"] == learning_rates("cosine_decay", 3e-3, 0.0, 0, 2, 19)
+    assert seen["CrossEntropySmooth"] == {"smooth_factor": 0.1, "num_classes": 10}
+    assert seen["train_batches"]["augment"] == "affine" and seen["train_batches"]["batch_size"] == 64
+    assert steps[0][3] == 1.0  # clip_grad
+
+
+def test_the_best_checkpoint_is_of_the_best_epoch_and_of_equals_the_last(short, monkeypatch):
+    shares = iter([0.5, 0.8, 0.8, 0.6])
+    metrics = engine.Predictions.metrics
+    fake = lambda self, classes: metrics(self, classes) | {"top1": next(shares)}  # noqa: E731
+    monkeypatch.setattr(engine.Predictions, "metrics", fake)
+    saved = []
+    monkeypatch.setattr(run, "save_weights", lambda network, path: saved.append(path.name))
+    run.train(load_recipe(short, {"epoch_size": 4, "ckpt_save_dir": "run"}))
+    last = ["last.ckpt"]
+    assert saved == ["best.ckpt", *last, "best.ckpt", *last, "best.ckpt", *last, *last]
+    assert json.loads(Path("run/metrics.json").read_text())["val"]["epoch"] == 3
+
+
 def _folder_recipe(tmp_path, **changes):
     make_folder(tmp_path / "images", train=16)
     settings = {
@@ -147,10 +201,14 @@ def _folder_recipe(tmp_path, **changes):
     (tmp_path / "colours.yaml").write_text(yaml.safe_dump(settings | changes))
 
 
-def test_a_folder_of_images_trains_in_either_mode(tmp_path, mode):
-    _folder_recipe(tmp_path)
+def test_a_folder_of_images_trains_in_either_mode(tmp_path, mode, monkeypatch):
+    _folder_recipe(tmp_path, data_dir="images", num_parallel_workers=64)
     assert main(["train", "--config", "colours.yaml", "--mode", mode]) == 0
-    assert main(["eval", "--ckpt_path", "runs/colours/last.ckpt", "--mode", mode]) == 0
+    # From any folder, whatever it finds of an earlier evaluation.
+    monkeypatch.chdir(tmp_path / "images")
+    Path("../runs/colours/metrics.json").write_text("")
+    assert main(["eval", "--ckpt_path", "../runs/colours/last.ckpt", "--mode", mode]) == 0
+    monkeypatch.chdir(tmp_path)
     metrics = json.loads(Path("runs/colours/metrics.json").read_text())["val"]
     assert metrics["images"] == 15 and metrics["top1"] > 0.9
     assert sorted(metrics["per_class"]) == ["class 0", "class 1", "class 2"]
@@ -169,6 +227,21 @@ def test_training_starts_from_weights_that_are_given(tmp_path, capsys):
     capsys.readouterr()
     assert main([*tuned, "--ckpt_save_dir", "third", "--ckpt_path", "first/last.ckpt"]) == 2
     assert "numerics='timm'" in capsys.readouterr().err and not Path("third").exists()
+
+
+def test_a_head_for_other_classes_starts_anew_when_asked_for(tmp_path, capsys):
+    _folder_recipe(tmp_path)
+    assert main(["train", "--config", "colours.yaml", "--ckpt_save_dir", "three", "--epoch_size", "1"]) == 0
+    make_folder(tmp_path / "four", classes=4, train=4, val=1)
+    tuned = ["train", "--config", "colours.yaml", "--data_dir", "four", "--ckpt_path", "three/last.ckpt"]
+    tuned += ["--epoch_size", "1", "--lr", "1e-9", "--ckpt_save_dir", "tuned"]
+    assert main(tuned) == 2
+    assert "dense.bias has shape (3,), the network's has (4,)" in capsys.readouterr().err
+    assert main([*tuned, "--ckpt_skip", "dense."]) == 0
+    assert "starting from the weights of three/last.ckpt (vit_ms), but for dense." in capsys.readouterr().out
+    three, four = _weights("three/last.ckpt"), _weights("tuned/last.ckpt")
+    assert four["dense.weight"].shape == (4, 24)
+    assert all(np.allclose(three[name], four[name], atol=1e-6) for name in three if not name.startswith("dense."))
 
 
 def test_weights_without_a_run_json_need_the_recipe(tmp_path, capsys):
@@ -201,7 +274,8 @@ def test_other_images_than_the_runs_are_refused(tmp_path, capsys):
         ({"overrides": {"num_classes": 2}}, "num_classes is 2, but the data has 3 classes"),
         ({"overrides": {"input_channels": 1}}, "input_channels is 1, but the images have 3"),
         ({"mean": [0.5]}, "mean is [0.5]; the images have 3 channels"),
-        ({"data_dir": "nowhere"}, "data_dir nowhere is not a folder"),
+        ({"overrides": {"num_classes": 10}}, "num_classes is 10, but the data has 3 classes"),
+        ({"data_dir": "nowhere"}, "nowhere is not a folder"),
         ({"ckpt_path": "nothing.ckpt"}, "there is no weight file nothing.ckpt"),
         ({"batch_size": 100}, "batch_size 100 is more than the 48 images to train on"),
     ],

@@ -51,7 +51,7 @@ def test_train_evaluate_and_infer_from_any_folder(tmp_path):
     assert infer.returncode == 0 and infer.stdout.count(".png: ") == 2, infer.stderr
     # A second word that is no option is the folder of images; the exit code is the command's.
     wrong = _bash(SCRIPTS / "run_standalone_train.sh", "course", "no folder")
-    assert wrong.returncode == 2 and "data_dir no folder is not a folder" in wrong.stderr
+    assert wrong.returncode == 2 and "no folder is not a folder" in wrong.stderr
 
 
 @pytest.fixture
@@ -66,6 +66,7 @@ def checkout(tmp_path):
     stub.write_text(f"""#!/usr/bin/env bash
 case "$*" in
     *sys.prefix*) dirname "$(dirname "$0")" ;;
+    *"pip --version"*) test ! -e no_pip ;;
     *"-m venv"*) echo venv >>calls; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
     *"-m pip"*) echo "$@" >>calls ;;
     *) exec {sys.executable} "$@" ;;
@@ -96,6 +97,9 @@ def test_the_environment_is_made_once_and_again_only_for_other_requirements(chec
     assert len(_prepare(checkout, "no", "requirements.txt")[1]) == 4
     shutil.rmtree(checkout / ".venv")
     assert _prepare(checkout, "no", "requirements.txt")[1][4:] == ["venv", calls[1]]
+    # A .venv whose making was broken off has no pip: it is made again.
+    (checkout / "no_pip").touch()
+    assert "venv" in _prepare(checkout, "no", "requirements.txt")[1][6:]
 
 
 def test_the_current_environment_is_used_when_asked_for(checkout):

@@ -119,6 +119,16 @@ def test_missing_and_unexpected_names_are_listed_together(tmp_path):
     assert "missing dense.weight" in message and "unexpected other.weight" in message
 
 
+def test_a_new_head_is_left_as_it_is_when_asked_for():
+    net = network(num_classes=3)
+    before, stored = values(net), course_entries()
+    assert load_weights(net, COURSE, skip=["dense."]) == "course"
+    after = values(net)
+    for name in after:
+        assert np.array_equal(after[name], (before if name.startswith("dense.") else stored)[name]), name
+    assert "dense.bias has shape (7,), the network's has (3,)" in refused(network(num_classes=3), COURSE)
+
+
 def test_other_shapes_are_all_listed_with_both():
     message = refused(network(num_classes=9, mlp_dim=100), COURSE)
     assert "dense.weight has shape (7, 48), the network's has (9, 48)" in message

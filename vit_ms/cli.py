@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    train = command(_train, "Train a model as a recipe says.", "--config digits --epoch_size 20 --seed 1")
+    train = command(_train, "Train a model as a recipe says.", "--config digits --seed 1 --ckpt_save_dir runs/seed1")
     evaluate = command(_eval, "Measure a checkpoint on held-out images.", "--ckpt_path runs/digits/best.ckpt")
     predict = command(_predict, "Say what is in images.", "photo.jpg folder/ --ckpt_path runs/digits/best.ckpt")
     models = command(_list, "List models, recipes and datasets.", "'vit_b*'")
@@ -38,9 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--config", default="digits", help="a recipe's name or YAML file (default digits)")
     train.add_argument("--model", help="one of `list`, in place of the recipe's")
     train.add_argument("--dataset", help="digits or folder, in place of the recipe's")
-    train.add_argument("--epoch_size", type=int, help="epochs")
+    train.add_argument("--epoch_size", type=int, help="epochs; the warm-up keeps its share of them")
     train.add_argument("--lr", type=float, help="highest learning rate")
     train.add_argument("--ckpt_path", help="weights to start from")
+    train.add_argument(
+        "--ckpt_skip", nargs="+", metavar="NAME", help="what not to take from them: dense. for a new head"
+    )
     train.add_argument("--ckpt_save_dir", help="the run's folder (default runs/<recipe>)")
     train.add_argument("--seed", type=int, help="of weights, data order and dropout")
     train.add_argument("--num_parallel_workers", type=int, help="threads of the data pipeline")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -48,7 +49,10 @@ def keep_quiet() -> None:
     """
     # Warnings come with every compilation and every look for an NPU, and none of them asks for anything.
     os.environ.setdefault("GLOG_v", "3")
-    scratch = Path.home() / ".cache" / "vit_ms"
+    try:
+        scratch = Path.home() / ".cache" / "vit_ms"
+    except RuntimeError:  # a container's user may have no home
+        scratch = Path(tempfile.gettempdir()) / "vit_ms"
     os.environ.setdefault("MS_OM_PATH", str(scratch))  # rank_0/om, after a failed compilation
     os.environ.setdefault("MS_COMPILER_CACHE_PATH", str(scratch))  # kernel_meta, on Ascend
 

@@ -1,6 +1,7 @@
 """The one exception that means "the user can mend this", and what its messages share."""
 
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -36,17 +37,18 @@ def typed(value, hint, where: str):
         hint: int, float, str, bool, dict, a list of one of them, or any of them `| None`.
         where (str): names the thing in the message.
     """
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):  # Python 3.10 makes an Optional of the first
         if value is None:
             return None
         hint = next(item for item in typing.get_args(hint) if item is not types.NoneType)
     if typing.get_origin(hint) is list:
         if not isinstance(value, (list, tuple)):
-            raise UserError(f"{where} is {value!r}; it must be a list of numbers")
+            raise UserError(f"{where} is {value!r}; it must be a list")
         return [typed(item, *typing.get_args(hint), where) for item in value]
     if hint is float and not isinstance(value, (bool, dict, list, type(None))):
         try:
-            return float(value)
+            if math.isfinite(float(value)):
+                return float(value)
         except ValueError:
             pass
     elif isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):

@@ -13,34 +13,48 @@ class CrossEntropySmooth(nn.Cell):
     factor s is ours times K / (K - 1).
 
     Args:
+        sparse (bool): the labels are class indices, else one row of K zeros and a one each.
+        reduction (str): `"mean"`, `"sum"` or `"none"`, over the batch.
         smooth_factor (float): in [0, 1).
         num_classes (int): K, at least 2.
 
     Inputs:
         - **logits** (Tensor): (B, K), float.
-        - **labels** (Tensor): (B,), int32, each in [0, K).
+        - **labels** (Tensor): (B,), int32, each in [0, K); (B, K), float, if not sparse.
 
     Outputs:
-        Tensor, scalar float32, the mean over the batch.
+        Tensor, float32, a scalar, or (B,) without reduction.
 
     Raises:
-        UserError: If smooth_factor is not in [0, 1) or num_classes is below 2.
+        UserError: If smooth_factor is not in [0, 1), num_classes is below 2 or reduction is unknown.
 
     Reference:
         Szegedy et al. 2016, section 7; `CrossEntropySmooth` of the course.
     """
 
-    def __init__(self, smooth_factor: float = 0.0, num_classes: int = 1000):
+    def __init__(
+        self, sparse: bool = True, reduction: str = "mean", smooth_factor: float = 0.0, num_classes: int = 1000
+    ):
         super().__init__()
         if not 0.0 <= smooth_factor < 1.0:
-            raise UserError(f"label_smoothing is {smooth_factor}; it must be at least 0 and below 1")
+            raise UserError(f"smooth_factor is {smooth_factor}; it must be at least 0 and below 1")
         if num_classes < 2:
             raise UserError(f"num_classes is {num_classes}; a classifier needs at least 2")
+        if reduction not in ("mean", "sum", "none"):
+            raise UserError(f"reduction is {reduction!r}; choose one of mean, sum, none")
+        self.sparse = sparse
+        self.reduction = reduction
         self.off_value = smooth_factor / (num_classes - 1)
         self.on_value = 1.0 - smooth_factor
 
     def construct(self, logits, labels):
         log_probs = ops.log_softmax(logits.astype(ms.float32), axis=-1)  # (B, K)
-        label_log_probs = ops.gather_elements(log_probs, 1, labels.reshape(-1, 1)).sum()
-        others = log_probs.sum() - label_log_probs
-        return -(self.on_value * label_log_probs + self.off_value * others) / logits.shape[0]
+        if self.sparse:
+            of_label = ops.gather_elements(log_probs, 1, labels.reshape(-1, 1)).reshape(-1)  # (B,)
+        else:
+            of_label = (log_probs * labels).sum(axis=-1)
+        others = log_probs.sum(axis=-1) - of_label
+        losses = -(self.on_value * of_label + self.off_value * others)  # (B,)
+        if self.reduction == "none":
+            return losses
+        return losses.mean() if self.reduction == "mean" else losses.sum()

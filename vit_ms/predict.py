@@ -14,6 +14,7 @@ from vit_ms.weights import load_weights
 
 # A picture of more would be too tall to look at.
 SHOWN = 32
+PICTURES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def image_files(paths: list[str]) -> list[Path]:
@@ -25,13 +26,13 @@ def image_files(paths: list[str]) -> list[Path]:
     files = []
     for path in map(Path, paths):
         if path.is_dir():
-            files += sorted(item for item in path.rglob("*") if item.suffix in EXTENSIONS)
+            files += sorted(item for item in path.rglob("*") if item.suffix.lower() in EXTENSIONS)
         elif path.is_file():
             files.append(path)
         else:
             raise UserError(f"{path} does not exist")
     if not files:
-        raise UserError(f"there are no images in {', '.join(paths)}; known are {', '.join(EXTENSIONS[::2])}")
+        raise UserError(f"there are no images in {', '.join(paths)}; known are {', '.join(EXTENSIONS)}")
     return files
 
 
@@ -59,29 +60,35 @@ def predict(
     Raises:
         UserError: If a path does not exist, no image can be read, or the weights do not fit.
     """
-    files, images = [], []
-    for file in image_files(paths):
+    output = Path(output or Path(ckpt_path).parent / "predict.png")
+    if output.suffix.lower() not in PICTURES:
+        raise UserError(f"output is {output}; it must end in one of {', '.join(PICTURES)}")
+    files, inputs, pictures = [], [], []
+    for file in tqdm(image_files(paths), desc="reading", unit="image"):
         try:
-            images.append(info.preprocessing.read_image(file))
-            files.append(file)
+            image = info.preprocessing.read_image(file)
         except UserError as error:
             say(f"left out: {error}")
+            continue
+        files.append(file)
+        inputs.append(info.preprocessing.prepare(image))
+        # Only those are drawn; a thousand photographs would not fit into memory.
+        pictures += [image] if len(pictures) < SHOWN else []
     if not files:
         raise UserError(f"none of the images in {', '.join(paths)} can be read")
     network = info.network()
     load_weights(network, ckpt_path)
     network.set_train(False)
 
-    batch_size = min(len(images), info.recipe.batch_size)
+    batch_size = min(len(inputs), info.recipe.batch_size)
     top = []
-    for start in tqdm(range(0, len(images), batch_size), desc="predicting", unit="batch"):
-        inputs = np.stack([info.preprocessing.prepare(image) for image in images[start : start + batch_size]])
-        for row in np.exp(engine.log_probabilities(network, inputs, batch_size)):
+    for start in tqdm(range(0, len(inputs), batch_size), desc="predicting", unit="batch"):
+        batch = np.stack(inputs[start : start + batch_size])
+        for row in np.exp(engine.log_probabilities(network, batch, batch_size)):
             order = np.argsort(-row, kind="stable")[:5]
             top.append([(info.classes[index], float(row[index])) for index in order])
     for file, answers in zip(files, top, strict=True):
         say(f"{file}: " + ", ".join(f"{name} {share:.1%}" for name, share in answers))
-    output = Path(output or Path(ckpt_path).parent / "predict.png")
     names = [file.name for file in files[:SHOWN]]
-    visualize.plot_top5(images[:SHOWN], names, top[:SHOWN], output)
+    visualize.plot_top5(pictures, names, top[:SHOWN], output)
     return [output]

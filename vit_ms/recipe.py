@@ -29,6 +29,7 @@ class Recipe:
             the dataset.
         numerics (str): as `create_model` takes it.
         ckpt_path (str): weights to start from; None: initial values.
+        ckpt_skip (list[str]): beginnings of parameter names that keep their initial values: `["dense."]` for a new head.
         dataset (str): a name of the catalog.
         data_dir (str): where its files are.
         mean, std (list[float]): input normalisation for each channel, on the scale of 0 to 1.
@@ -62,6 +63,7 @@ class Recipe:
     overrides: dict = field(default_factory=dict)
     numerics: str = "timm"
     ckpt_path: str | None = None
+    ckpt_skip: list[str] = field(default_factory=list)
     data_dir: str | None = None
     mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
     std: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
@@ -114,8 +116,9 @@ class Recipe:
         _require("hflip", self.hflip, 0 <= self.hflip <= 1, "from 0 to 1")
         _require("std", self.std, min(self.std, default=0) > 0, "numbers above 0, one a channel")
         _require("clip_grad", self.clip_grad, self.clip_grad is None or self.clip_grad > 0, "above 0, or null")
-        in_order = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1]
-        _require("scale", self.scale, in_order, "two numbers above 0, the smaller first")
+        in_order = len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1
+        _require("scale", self.scale, in_order, "two numbers above 0 and at most 1, the smaller first")
+        _require("seed", self.seed, self.seed < 2**32, "below 2^32")
 
     @property
     def folder(self) -> Path:
@@ -138,7 +141,8 @@ def load_recipe(config: str, options: dict | None = None) -> Recipe:
 
     Args:
         config (str): the name of a recipe of the package, or the path of a YAML file.
-        options (dict): values by the names of Recipe's arguments; None leaves the recipe's.
+        options (dict): values by the names of Recipe's arguments; None leaves the recipe's. With another epoch_size the
+            warm-up keeps its share of the run.
 
     Raises:
         UserError: If there is no such recipe, or a key is unknown, missing or of the wrong type, or a value is impossible.
@@ -153,7 +157,11 @@ def load_recipe(config: str, options: dict | None = None) -> Recipe:
     if not isinstance(settings, dict):
         raise UserError(f"{path} holds no 'key: value' lines")
     given = {key: value for key, value in (options or {}).items() if value is not None}
-    return recipe_from({"name": path.stem, **settings, **given}, str(path))
+    recipe = recipe_from({"name": path.stem, **settings}, str(path))
+    if given.get("epoch_size", 0) > 0 and "warmup_epochs" not in given:
+        # A shorter run keeps the warm-up's share of it.
+        given["warmup_epochs"] = recipe.warmup_epochs * given["epoch_size"] // recipe.epoch_size
+    return recipe_from(dataclasses.asdict(recipe) | given, "options") if given else recipe
 
 
 def recipe_from(settings: dict, origin: str) -> Recipe:

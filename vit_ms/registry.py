@@ -27,12 +27,13 @@ def model_arguments(name: str, overrides: dict) -> dict:
     if name not in MODELS:
         raise UserError(f"model {name!r} is unknown{did_you_mean(name, MODELS)}")
     cell, row = MODELS[name]
-    # activation and norm have no type there: they are what the numerics say.
     hints = typing.get_type_hints(cell.__init__)
     arguments = dict(row)
     for key, value in overrides.items():
         if key not in hints:
-            raise UserError(f"{name} has no argument {key!r}{did_you_mean(key, hints)}")
+            if key in ("activation", "norm"):
+                raise UserError(f"{key} follows from numerics; for another one build {cell.__name__}(...) itself")
+            raise UserError(f"{name} has no argument {key!r}{did_you_mean(str(key), hints)}")
         arguments[key] = typed(value, hints[key], key)
     return arguments
 
@@ -44,7 +45,8 @@ def create_model(name: str, numerics: str = "timm", **overrides) -> nn.Cell:
         name (str): one of `list_models()`.
         numerics (str): whose LayerNorm epsilon and GELU: `"timm"` (1e-6, erf), `"google"` (1e-6, tanh), `"course"` or
             `"mindcv"` (1e-7, tanh). Weights give their own logits only with the numerics they were trained with.
-        overrides: arguments of the model's class in place of the row's, `num_classes=10` for example.
+        overrides: arguments of the model's class in place of the row's, `num_classes=10` for example; not its activation
+            and norm, which the numerics say.
 
     Returns:
         nn.Cell, images (B, C, image_size, image_size) to logits (B, num_classes).

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import vit_ms
 from vit_ms import engine, runtime, visualize
 from vit_ms.data.catalog import open_dataset
 from vit_ms.data.transforms import Preprocessing, eval_batches, train_batches
-from vit_ms.errors import UserError
+from vit_ms.errors import UserError, check_positive
 from vit_ms.files import whole_file
 from vit_ms.losses import CrossEntropySmooth
 from vit_ms.optim import create_optimizer, learning_rates
@@ -51,9 +52,9 @@ class RunInfo:
         """What a recipe makes of a dataset."""
         defaults = {"num_classes": len(dataset.classes), "input_channels": dataset.channels}
         overrides = {**defaults, **recipe.overrides}
-        if overrides["num_classes"] < len(dataset.classes):
+        if overrides["num_classes"] != len(dataset.classes):
             raise UserError(
-                f"num_classes is {overrides['num_classes']}, but the data has {len(dataset.classes)} classes"
+                f"num_classes is {overrides['num_classes']}, but the data has {len(dataset.classes)} classes: leave it out"
             )
         if overrides["input_channels"] != dataset.channels:
             raise UserError(
@@ -85,7 +86,7 @@ class RunInfo:
         if not path.is_file():
             raise UserError(f"{ckpt_path} has no run.json beside it: give --config, the recipe that it fits")
         try:
-            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved = _read_json(path)
             recipe = recipe_from(saved.pop("recipe"), str(path))
             return cls(preprocessing=Preprocessing(**saved.pop("preprocessing")), recipe=recipe, **saved)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -98,6 +99,15 @@ class RunInfo:
         return create_model(self.model, self.numerics, **self.overrides)
 
 
+def _read_json(path: Path) -> dict:
+    """What a JSON file holds; nothing, if it is absent or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def _write_json(path: Path, content: dict) -> None:
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -105,14 +115,9 @@ def _write_json(path: Path, content: dict) -> None:
 
 def _refuse_other_run(folder: Path, recipe: Recipe) -> None:
     """The same run again writes the same files; another one must not take the place of what it cannot bring back."""
-    path = folder / "run.json"
-    if not path.is_file():
+    if not any((folder / name).exists() for name in ("best.ckpt", "last.ckpt")):
         return
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))["recipe"]
-    except (ValueError, KeyError, TypeError):
-        earlier = {}
-    now = dataclasses.asdict(recipe)
+    earlier, now = _read_json(folder / "run.json").get("recipe", {}), dataclasses.asdict(recipe)
     changed = [f"{key} {earlier.get(key)!r} -> {value!r}" for key, value in now.items() if earlier.get(key) != value]
     if changed:
         raise UserError(
@@ -134,6 +139,9 @@ def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
         UserError: If the recipe, the data or the folder does not allow the run; nothing has been trained then.
     """
     device = runtime.setup(recipe.device_target, recipe.mode, recipe.seed)
+    if recipe.data_dir is not None:
+        # run.json must say it to a command that is called from another folder.
+        recipe = dataclasses.replace(recipe, data_dir=str(Path(recipe.data_dir).resolve()))
     folder = recipe.folder
     _refuse_other_run(folder, recipe)
     dataset = open_dataset(recipe.dataset, recipe.data_dir)
@@ -143,8 +151,10 @@ def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
     info = RunInfo.of(recipe, dataset)
     network = info.network()
     if recipe.ckpt_path is not None:
-        load_weights(network, recipe.ckpt_path)
-    workers = recipe.num_parallel_workers
+        source = load_weights(network, recipe.ckpt_path, skip=recipe.ckpt_skip)
+        left_out = f", but for {', '.join(recipe.ckpt_skip)}" if recipe.ckpt_skip else ""
+        say(f"starting from the weights of {recipe.ckpt_path} ({source}){left_out}")
+    workers = min(recipe.num_parallel_workers, os.cpu_count() or 1)  # MindSpore takes no more
     train_data = train_batches(
         dataset, info.preprocessing, recipe.batch_size, recipe.augment, recipe.scale, recipe.hflip, workers
     )
@@ -153,7 +163,7 @@ def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
     steps = train_data.get_dataset_size()
     rates = learning_rates(recipe.scheduler, recipe.lr, recipe.min_lr, recipe.warmup_epochs, recipe.epoch_size, steps)
     optimizer = create_optimizer(network.trainable_params(), recipe.opt, rates, recipe.weight_decay)
-    loss_fn = CrossEntropySmooth(recipe.label_smoothing, info.overrides["num_classes"])
+    loss_fn = CrossEntropySmooth(smooth_factor=recipe.label_smoothing, num_classes=len(info.classes))
     step = engine.TrainStep(network, loss_fn, optimizer, recipe.clip_grad)
 
     size = sum(p.size for p in network.trainable_params())
@@ -221,8 +231,10 @@ def evaluate(
             f"the classes of the data are not those of the run: {_first_difference(dataset.classes, info.classes)}"
         )
     split = split or ("test" if "test" in dataset.splits else "val")
-    batch_size = batch_size or recipe.batch_size
-    data = eval_batches(dataset, split, info.preprocessing, batch_size, recipe.num_parallel_workers)
+    batch_size = recipe.batch_size if batch_size is None else batch_size
+    check_positive(batch_size=batch_size)
+    workers = min(recipe.num_parallel_workers, os.cpu_count() or 1)
+    data = eval_batches(dataset, split, info.preprocessing, batch_size, workers)
     network = info.network()
     load_weights(network, ckpt_path)
     result = engine.evaluate(network, data, progress=f"evaluating {split}", examples=32)
@@ -233,8 +245,7 @@ def evaluate(
     worst = sorted(metrics["per_class"].items(), key=lambda item: item[1])[:10]
     say("lowest per class: " + ", ".join(f"{name} {share:.1%}" for name, share in worst))
     path = folder / "metrics.json"
-    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    _write_json(path, earlier | {split: {"checkpoint": Path(ckpt_path).name, **metrics}})
+    _write_json(path, _read_json(path) | {split: {"checkpoint": Path(ckpt_path).name, **metrics}})
     visualize.plot_confusion(result.labels, result.top[:, 0], info.classes, folder / "confusion.png")
     names = [info.classes[index] for index in result.top[result.examples, 0]]
     truth = [info.classes[index] for index in result.labels[result.examples]]

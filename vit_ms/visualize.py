@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 
 from vit_ms.files import whole_file
 
+# parse_math=False: names of files and classes may hold a $.
+
 # Okabe & Ito's palette: told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
@@ -68,8 +70,8 @@ def plot_confusion(
     axes.set(xlabel="predicted", ylabel="true", title=f"{right} of {len(labels)} right ({right / len(labels):.2%})")
     # More names or numbers than this cannot be read.
     if k <= 40:
-        axes.set_xticks(range(k), classes, rotation=0 if k <= 12 else 90)
-        axes.set_yticks(range(k), classes)
+        axes.set_xticks(range(k), classes, rotation=0 if k <= 12 else 90, parse_math=False)
+        axes.set_yticks(range(k), classes, parse_math=False)
     if k <= 20:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -112,7 +114,7 @@ def plot_predictions(
             text, colour = f"✗ {text}\ntrue: {labels[index]}", RED
             for spine in axes.spines.values():
                 spine.set(color=RED, linewidth=4)
-        axes.set_title(text, fontsize=9, color=colour)
+        axes.set_title(text, fontsize=9, color=colour, parse_math=False)
     _save(figure, path)
     return figure
 
@@ -133,11 +135,11 @@ def plot_top5(
     for (picture, bars), image, name, answers in zip(grid, images, names, top, strict=True):
         _show(picture, image)
         picture.set_axis_off()
-        picture.set_title(name, fontsize=8)
+        picture.set_title(name, fontsize=8, parse_math=False)
         classes, shares = zip(*answers, strict=True)
         positions = range(len(classes))
         bars.barh(positions, shares, color=[GREEN] + [BLUE] * (len(classes) - 1))
-        bars.set_yticks(positions, classes, fontsize=8)
+        bars.set_yticks(positions, classes, fontsize=8, parse_math=False)
         bars.invert_yaxis()
         bars.set(xlim=(0, 1.12), xticks=[])
         for position, share in enumerate(shares):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import mindspore as ms
@@ -45,7 +46,7 @@ def numerics_of(network: nn.Cell) -> Numerics:
     return Numerics(epsilon, gelu)
 
 
-def load_weights(network: nn.Cell, path: str | Path) -> str:
+def load_weights(network: nn.Cell, path: str | Path, skip: Sequence[str] = ()) -> str:
     """Load the course's or our .ckpt, or timm's .safetensors, by their own names.
 
     All or nothing: the network is touched only when every parameter has its value.
@@ -53,6 +54,8 @@ def load_weights(network: nn.Cell, path: str | Path) -> str:
     Args:
         network (nn.Cell): what the weights are for.
         path (str or Path): the file; its names tell whose it is.
+        skip (Sequence[str]): beginnings of parameter names to leave as they are, in the file and in the network:
+            `["dense."]` keeps the head of a network with other classes.
 
     Returns:
         str, whose weights they are: `"vit_ms"`, `"course"` or `"timm"`.
@@ -72,7 +75,8 @@ def load_weights(network: nn.Cell, path: str | Path) -> str:
         raise UserError(f"{path} is no .ckpt (the course's or ours) and no .safetensors (timm's)")
 
     _check_numerics(network, path, source, numerics)
-    parameters = {p.name: p for p in network.get_parameters()}
+    parameters = {p.name: p for p in network.get_parameters() if not p.name.startswith(tuple(skip))}
+    arrays = {name: array for name, array in arrays.items() if not name.startswith(tuple(skip))}
     faults = [f"missing {name}" for name in parameters if name not in arrays]
     faults += [f"unexpected {name}" for name in arrays if name not in parameters]
     for name in parameters.keys() & arrays.keys():

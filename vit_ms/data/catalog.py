@@ -4,7 +4,7 @@ from vit_ms.data.digits import Digits
 from vit_ms.data.folder import Folder
 from vit_ms.errors import UserError, did_you_mean
 
-# What each needs to be told; a dataset is a class with classes, channels, encoded, splits and read().
+# A dataset is a class with classes, channels, encoded, splits and read(split, shuffle, num_parallel_workers).
 DATASETS = {"digits": Digits, "folder": Folder}
 NEEDS_DATA_DIR = {"folder"}
 

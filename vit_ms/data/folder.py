@@ -6,8 +6,7 @@ import mindspore.dataset as ds
 
 from vit_ms.errors import UserError
 
-# MindSpore compares extensions by case and passes over what it does not know.
-EXTENSIONS = [ext for name in ("jpg", "jpeg", "png", "bmp") for ext in (f".{name}", f".{name.upper()}")]
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 class Folder:
@@ -48,12 +47,14 @@ class Folder:
     def read(self, split: str, shuffle: bool, num_parallel_workers: int) -> ds.Dataset:
         """The images of one split one by one, columns `image` (the file's bytes) and `label` int32."""
         folder = self.data_dir / split
-        if not any(path.suffix in EXTENSIONS for path in folder.glob("*/*")):
-            raise UserError(f"{folder} has no images: put {', '.join(EXTENSIONS[::2])} files into {folder}/<class>/")
+        # MindSpore compares extensions by case and passes over those it is not told.
+        extensions = sorted({path.suffix for path in folder.glob("*/*") if path.suffix.lower() in EXTENSIONS})
+        if not extensions:
+            raise UserError(f"{folder} has no images: put {', '.join(EXTENSIONS)} files into {folder}/<class>/")
         return ds.ImageFolderDataset(
             str(folder),
             shuffle=shuffle,
-            extensions=EXTENSIONS,
+            extensions=extensions,
             class_indexing={name: index for index, name in enumerate(self.classes)},
             num_parallel_workers=num_parallel_workers,
         )

@@ -89,7 +89,10 @@ class Preprocessing:
         """
         try:
             with Image.open(path) as image:
-                upright = ImageOps.exif_transpose(image).convert("L" if self.channels == 1 else "RGB")
+                upright = ImageOps.exif_transpose(image)
+                if upright.mode.startswith("I"):  # 16 bits a pixel, which convert would cut off at 255
+                    upright = Image.fromarray((np.asarray(upright) // 257).clip(0, 255).astype(np.uint8))
+                upright = upright.convert("L" if self.channels == 1 else "RGB")
         except FileNotFoundError:
             raise UserError(f"{path} does not exist") from None
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

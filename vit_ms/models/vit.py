@@ -110,7 +110,7 @@ class ViT(nn.Cell):
         - **x** (Tensor): (B, C, image_size, image_size), float32 or float16.
 
     Outputs:
-        Tensor, (B, K), the logits.
+        Tensor, (B, K), the logits, dtype of x.
 
     Raises:
         UserError: If a size is below 1, image_size is not divisible by patch_size or embed_dim by num_heads, there are
@@ -176,7 +176,7 @@ class ViT(nn.Cell):
         """The tokens after the last LayerNorm: (B, C, image_size, image_size) -> (B, 1 + N, D), class token first."""
         x = self.patch_embedding(x)  # (B, N, D)
         cls = ops.tile(self.cls_token.astype(x.dtype), (x.shape[0], 1, 1))
-        x = ops.concat((cls, x), axis=1) + self.pos_embedding  # equation 1: (B, 1 + N, D)
+        x = ops.concat((cls, x), axis=1) + self.pos_embedding.astype(x.dtype)  # equation 1: (B, 1 + N, D)
         x = self.transformer(self.pos_dropout(x))  # equations 2 and 3
         return self.norm(x)
 
