@@ -142,7 +142,7 @@ def test_a_command_on_a_wrong_version_ends_in_one_line(numpy_2):
     result = python("-m", "vit_ms", "list", first_on_path=numpy_2)
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.splitlines() == [
-        'vit_ms: vit_ms needs numpy from 1.26 to below 2.0, but 2.1.0 is installed; run: pip install "numpy>=1.26,<2.0"'
+        'vit_ms needs numpy from 1.26 to below 2.0, but 2.1.0 is installed; run: pip install "numpy>=1.26,<2.0"'
     ]
 
 

@@ -132,7 +132,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         environment.check_versions()
     except ImportError as error:
-        return _stop(2, error)
+        print(error, file=sys.stderr)
+        return 2
     try:
         written = args.run(args)
     except UserError as error:

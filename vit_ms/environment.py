@@ -62,4 +62,4 @@ if __name__ == "__main__":
     try:
         check_versions(installed_only="--installed" in sys.argv)
     except ImportError as error:
-        sys.exit(f"vit_ms: {error}")
+        sys.exit(str(error))
