@@ -15,17 +15,7 @@ examples: bash scripts/run_eval.sh runs/digits/best.ckpt
 TEXT
 }
 
-case ${1:-} in
-    -h | --help) usage; exit 0 ;;
-    "" | -*) usage >&2; exit 2 ;;
-esac
-ckpt_path=$1
-shift
-data_dir=()
-if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
-    data_dir=(--data_dir "$1")
-    shift
-fi
 # shellcheck source=scripts/_vit_ms.sh
 . "$(dirname "${BASH_SOURCE[0]}")/_vit_ms.sh"
-vit_ms eval --ckpt_path "$ckpt_path" ${data_dir[@]+"${data_dir[@]}"} "$@"
+need_first_word "$@"
+vit_ms_on_data eval --ckpt_path "$@"

@@ -14,16 +14,11 @@ example: bash scripts/run_infer.sh runs/digits/best.ckpt vit_ms/data/samples/dig
 TEXT
 }
 
-case ${1:-} in
-    -h | --help) usage; exit 0 ;;
-    "" | -*) usage >&2; exit 2 ;;
-esac
+# shellcheck source=scripts/_vit_ms.sh
+. "$(dirname "${BASH_SOURCE[0]}")/_vit_ms.sh"
+need_first_word "$@"
 if [ $# -lt 2 ]; then
     usage >&2
     exit 2
 fi
-ckpt_path=$1
-shift
-# shellcheck source=scripts/_vit_ms.sh
-. "$(dirname "${BASH_SOURCE[0]}")/_vit_ms.sh"
-vit_ms predict --ckpt_path "$ckpt_path" "$@"
+vit_ms predict --ckpt_path "$@"

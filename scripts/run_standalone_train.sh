@@ -15,17 +15,7 @@ examples: bash scripts/run_standalone_train.sh digits --seed 1 --ckpt_save_dir r
 TEXT
 }
 
-case ${1:-} in
-    -h | --help) usage; exit 0 ;;
-    "" | -*) usage >&2; exit 2 ;;
-esac
-config=$1
-shift
-data_dir=()
-if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
-    data_dir=(--data_dir "$1")
-    shift
-fi
 # shellcheck source=scripts/_vit_ms.sh
 . "$(dirname "${BASH_SOURCE[0]}")/_vit_ms.sh"
-vit_ms train --config "$config" ${data_dir[@]+"${data_dir[@]}"} "$@"
+need_first_word "$@"
+vit_ms_on_data train --config "$@"

@@ -169,7 +169,10 @@ def test_a_run_is_what_the_recipe_says(short, monkeypatch):
 def test_the_best_checkpoint_is_of_the_best_epoch_and_of_equals_the_last(short, monkeypatch):
     shares = iter([0.5, 0.8, 0.8, 0.6])
     metrics = engine.Predictions.metrics
-    fake = lambda self, classes: metrics(self, classes) | {"top1": next(shares)}  # noqa: E731
+
+    def fake(self, classes):
+        return metrics(self, classes) | {"top1": next(shares)}
+
     monkeypatch.setattr(engine.Predictions, "metrics", fake)
     saved = []
     monkeypatch.setattr(run, "save_weights", lambda network, path: saved.append(path.name))
