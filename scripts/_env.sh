@@ -47,7 +47,7 @@ prepare_env() {
     if [ -f "$stamp" ] && ! grep -qvxFf "$stamp" <<<"$wanted"; then
         return
     fi
-    echo "installing $* (MindSpore is 0.4 GB)"
+    echo "installing $* (MindSpore is a download of 0.8 GB)"
     local requirements=()
     for file in "$@"; do
         requirements+=(-r "$file")

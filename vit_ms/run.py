@@ -125,6 +125,11 @@ def _refuse_other_run(folder: Path, recipe: Recipe) -> None:
         )
 
 
+def _workers(recipe: Recipe) -> int:
+    """The threads of the data pipeline; MindSpore takes no more than the machine has processors."""
+    return min(recipe.num_parallel_workers, os.cpu_count() or 1)
+
+
 def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
     """Carry out a recipe: train, validate after each epoch, keep the best and the last weights.
 
@@ -154,7 +159,7 @@ def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
         source = load_weights(network, recipe.ckpt_path, skip=recipe.ckpt_skip)
         left_out = f", but for {', '.join(recipe.ckpt_skip)}" if recipe.ckpt_skip else ""
         say(f"starting from the weights of {recipe.ckpt_path} ({source}){left_out}")
-    workers = min(recipe.num_parallel_workers, os.cpu_count() or 1)  # MindSpore takes no more
+    workers = _workers(recipe)
     train_data = train_batches(
         dataset, info.preprocessing, recipe.batch_size, recipe.augment, recipe.scale, recipe.hflip, workers
     )
@@ -233,8 +238,7 @@ def evaluate(
     split = split or ("test" if "test" in dataset.splits else "val")
     batch_size = recipe.batch_size if batch_size is None else batch_size
     check_positive(batch_size=batch_size)
-    workers = min(recipe.num_parallel_workers, os.cpu_count() or 1)
-    data = eval_batches(dataset, split, info.preprocessing, batch_size, workers)
+    data = eval_batches(dataset, split, info.preprocessing, batch_size, _workers(recipe))
     network = info.network()
     load_weights(network, ckpt_path)
     result = engine.evaluate(network, data, progress=f"evaluating {split}", examples=32)
