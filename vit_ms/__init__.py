@@ -13,7 +13,7 @@ __all__ = ["create_model", "list_models", "load_weights"]
 
 _HOMES = {"create_model": "vit_ms.registry", "list_models": "vit_ms.registry", "load_weights": "vit_ms.weights"}
 
-environment.keep_quiet()
+environment.prepare()
 
 
 def __getattr__(name: str):

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--ckpt_save_dir", help="the run's folder (default runs/<recipe>)")
     train.add_argument("--seed", type=int, help="of weights, data order and dropout")
+    train.add_argument("--recompute", action="store_true", default=None, help="less memory for more time")
     train.add_argument("--num_parallel_workers", type=int, help="threads of the data pipeline")
 
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them")
@@ -61,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument(
             "--mode", type=lambda word: MODES.get(word, word), help="graph (0, default) or pynative (1)"
         )
+        action.add_argument("--precision", help="fp32, bf16, fp16 or auto: fp32 on CPU, fp16 on Ascend (default auto)")
+        action.add_argument("--implementation", help="fast (default), or reference: the course's operations")
     for action in (train, evaluate):
         action.add_argument("--batch_size", type=int, help="images a step")
 
@@ -83,7 +86,14 @@ def _info(args: argparse.Namespace):
     from vit_ms.recipe import load_recipe
     from vit_ms.run import RunInfo
 
-    runtime.setup(args.device_target or "auto", args.mode or "graph")
+    chosen = runtime.setup(
+        args.device_target or "auto",
+        args.mode or "graph",
+        precision=args.precision or "auto",
+        implementation=args.implementation or "fast",
+    )
+    if chosen.note:
+        print(chosen.note)
     if args.config is None:
         return RunInfo.read(args.ckpt_path)
     recipe = load_recipe(args.config, {"data_dir": args.data_dir})

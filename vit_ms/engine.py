@@ -7,8 +7,31 @@ from dataclasses import dataclass
 import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, amp, nn, ops
 from tqdm import tqdm
+
+
+def clip_by_global_norm(grads: tuple[Tensor, ...], clip_norm: float) -> tuple[Tensor, ...]:
+    """Scale all gradients by one factor, so that the root of the sum of all their squares is clip_norm at most.
+
+    ops.clip_by_global_norm divides each gradient on its own and takes four times as long on CPU.
+
+    Reference:
+        Pascanu et al. 2013, algorithm 1.
+    """
+    norm = ops.sqrt(ops.addn(_map(_sum_of_squares, grads)))
+    return _map(ops.partial(_scaled, clip_norm / ops.maximum(norm, clip_norm)), grads)
+
+
+_map = ops.HyperMap()  # compiles in a fraction of the time of a Python loop over the gradients
+
+
+def _sum_of_squares(grad):
+    return (grad.astype(ms.float32) * grad.astype(ms.float32)).sum()
+
+
+def _scaled(scale, grad):
+    return grad * scale.astype(grad.dtype)
 
 
 class TrainStep(nn.Cell):
@@ -19,6 +42,8 @@ class TrainStep(nn.Cell):
         loss_fn (nn.Cell): logits and labels to a scalar.
         optimizer (nn.Optimizer): over the parameters to train.
         clip_grad (float): largest global norm of the gradients; None: no clipping.
+        loss_scaler (amp.LossScaler): keeps small gradients above float16's smallest number; a step whose gradients overflow
+            all the same updates nothing. None: none.
 
     Inputs:
         - **images** (Tensor): what the network takes, (B, C, height, width).
@@ -28,29 +53,53 @@ class TrainStep(nn.Cell):
         tuple of two scalar Tensors, the loss before the update and the number of images classified rightly.
 
     Reference:
-        Pascanu et al. 2013, algorithm 1, for the clipping.
+        Pascanu et al. 2013, algorithm 1, for the clipping; Micikevicius et al. 2018, section 3.2, for the scaling.
     """
 
-    def __init__(self, network: nn.Cell, loss_fn: nn.Cell, optimizer: nn.Optimizer, clip_grad: float | None = None):
+    def __init__(
+        self,
+        network: nn.Cell,
+        loss_fn: nn.Cell,
+        optimizer: nn.Optimizer,
+        clip_grad: float | None = None,
+        loss_scaler: amp.LossScaler | None = None,
+    ):
         # Without the prefix the parameters keep their names, "cls" and not "network.cls".
         super().__init__(auto_prefix=False)
         self.network = network
         self.loss_fn = loss_fn
         self.optimizer = optimizer
         self.clip_grad = clip_grad
+        self.loss_scaler = loss_scaler
         self.grad_fn = ms.value_and_grad(self.forward, None, optimizer.parameters, has_aux=True)
 
     def forward(self, images, labels):
         logits = self.network(images)
-        return self.loss_fn(logits, labels), logits
+        loss = self.loss_fn(logits, labels)
+        return loss if self.loss_scaler is None else self.loss_scaler.scale(loss), loss, logits
 
     def construct(self, images, labels):
-        (loss, logits), grads = self.grad_fn(images, labels)
-        if self.clip_grad is not None:
-            grads = ops.clip_by_global_norm(grads, self.clip_grad)
-        loss = ops.depend(loss, self.optimizer(grads))
+        (_, loss, logits), grads = self.grad_fn(images, labels)
+        if self.loss_scaler is None:
+            loss = ops.depend(loss, self.update(grads))
+        else:
+            grads = self.loss_scaler.unscale(grads)
+            finite = amp.all_finite(grads)
+            loss = ops.depend(loss, self.loss_scaler.adjust(finite))
+            if finite:
+                loss = ops.depend(loss, self.update(grads))
         correct = (logits.argmax(axis=-1) == labels).astype(ms.int32).sum()
         return loss, correct
+
+    def update(self, grads):
+        if self.clip_grad is not None:
+            grads = clip_by_global_norm(grads, self.clip_grad)
+        return self.optimizer(grads)
+
+
+def loss_scaler() -> amp.LossScaler:
+    """The loss scale for float16: from 2^16, halved at an overflow, doubled after 2000 steps without one."""
+    return amp.DynamicLossScaler(scale_value=2**16, scale_factor=2, scale_window=2000)
 
 
 @dataclass
@@ -138,7 +187,7 @@ def log_probabilities(network: nn.Cell, images: np.ndarray, batch_size: int) -> 
     """
     n = len(images)
     filled = np.concatenate([images, np.repeat(images[:1], batch_size - n, axis=0)])
-    logits = network(Tensor(filled)).asnumpy()[:n].astype(np.float64)
+    logits = network(Tensor(filled)).astype(ms.float32).asnumpy()[:n].astype(np.float64)  # NumPy has no bfloat16
     logits -= logits.max(axis=1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 

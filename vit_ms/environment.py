@@ -1,6 +1,10 @@
 """What vit_ms needs around it: versions, and a working folder that MindSpore does not litter. Imports no MindSpore."""
 
+import atexit
+import contextlib
+import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 from importlib import metadata
@@ -42,19 +46,74 @@ def _number(version: str) -> tuple[int, ...]:
     return tuple(int(part or 0) for part in digits)
 
 
-def keep_quiet() -> None:
-    """Keep MindSpore's droppings out of the working folder and its noise off the screen.
+def prepare() -> None:
+    """Keep MindSpore's droppings out of the working folder and its noise off the screen, and ready its kernel compiler.
 
     Call it before MindSpore is imported. What the user has set in the environment stays: GLOG_v=2 brings the warnings back.
     """
     # Warnings come with every compilation and every look for an NPU, and none of them asks for anything.
     os.environ.setdefault("GLOG_v", "3")
+    scratch = _scratch()
+    os.environ.setdefault("MS_OM_PATH", str(scratch))  # rank_0/om, after a failed compilation
+    os.environ.setdefault("MS_COMPILER_CACHE_PATH", str(scratch))  # kernel_meta, on Ascend; fused kernels, on CPU
+    if "mindspore" not in sys.modules:
+        # Fused kernels are OpenMP's, the matrix products are not. Between two kernels OpenMP's threads may wait awake for
+        # some microseconds (a sleeping thread is slow to wake), but not keep the cores from the products, as is the default.
+        # Its library reads this when MindSpore loads it.
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if (compiler := _kernel_compiler()) is not None:
+        os.environ.setdefault("AKG_WHITE_LIST_PATH", str(compiler))  # without it, it prints a line for each kernel
+
+
+def _scratch() -> Path:
+    """A folder of this user's own: what lies in it is loaded as code."""
     try:
         scratch = Path.home() / ".cache" / "vit_ms"
-    except RuntimeError:  # a container's user may have no home
-        scratch = Path(tempfile.gettempdir()) / "vit_ms"
-    os.environ.setdefault("MS_OM_PATH", str(scratch))  # rank_0/om, after a failed compilation
-    os.environ.setdefault("MS_COMPILER_CACHE_PATH", str(scratch))  # kernel_meta, on Ascend
+        scratch.mkdir(parents=True, exist_ok=True)
+        if os.access(scratch, os.W_OK):
+            return scratch
+    except (RuntimeError, OSError):  # a container's user may have no home, or one that is read-only
+        pass
+    scratch = Path(tempfile.mkdtemp(prefix="vit_ms_"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    return scratch
+
+
+def _kernel_compiler() -> Path | None:
+    """The folder of AKG, the kernel compiler that comes with MindSpore."""
+    spec = importlib.util.find_spec("mindspore")
+    folder = Path(spec.origin).parent / "_akg" if spec is not None and spec.origin else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def fusion_lacks() -> str | None:
+    """What is missing for MindSpore to compile fused kernels on this CPU, with the remedy; None: nothing.
+
+    MindSpore ends the process where it cannot compile one.
+    """
+    if "GOMP_SPINCOUNT" not in os.environ and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
+        return "import vit_ms before mindspore, or set GOMP_SPINCOUNT=1000 before Python starts"
+    compiler = _kernel_compiler()
+    if compiler is None or not (compiler.parent / "lib/plugin/cpu/libakg.so").is_file():
+        return "this MindSpore has no kernel compiler (AKG)"
+    if importlib.util.find_spec("decorator") is None:
+        return "MindSpore's kernel compiler needs the package decorator: pip install decorator"
+    if shutil.which("g++") is None:
+        return "MindSpore's kernel compiler links with g++, which is not installed (Debian: apt install g++)"
+    log = Path.cwd() / "dsa_transfrom.log"  # the compiler leaves it in the folder that it is started in
+    if not log.exists():
+        _logs.add(log)
+    return None
+
+
+_logs: set[Path] = set()
+
+
+@atexit.register
+def _remove_logs() -> None:
+    for log in _logs:
+        with contextlib.suppress(OSError):
+            log.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

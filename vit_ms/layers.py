@@ -212,8 +212,8 @@ class Attention(nn.Cell):
         b, n, c = x.shape
         qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, self.head_dim)
         q, k, v = ops.unstack(qkv.transpose(2, 0, 3, 1, 4), axis=0)  # each (B, H, N, d)
-        attn = self.attn_drop(F.attention_weights(q, k))  # (B, H, N, N)
-        out = F.attend(attn, v).transpose(0, 2, 1, 3).reshape(b, n, c)  # heads side by side again: (B, N, D)
+        out = F.attention(q, k, v, self.attn_drop)  # (B, H, N, d)
+        out = out.transpose(0, 2, 1, 3).reshape(b, n, c)  # heads side by side again: (B, N, D)
         return self.out_drop(self.out(out))
 
 

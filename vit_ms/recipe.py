@@ -13,7 +13,7 @@ from vit_ms.errors import UserError, did_you_mean, typed
 from vit_ms.layers import NUMERICS
 from vit_ms.optim import OPTIMIZERS, SCHEDULERS
 from vit_ms.registry import model_arguments
-from vit_ms.runtime import DEVICE_TARGETS, MODES
+from vit_ms.runtime import DEVICE_TARGETS, IMPLEMENTATIONS, MODES, PRECISIONS
 
 FOLDER = Path(__file__).parent / "recipes"
 
@@ -51,6 +51,9 @@ class Recipe:
         num_parallel_workers (int): threads of the data pipeline; another number is another random stream.
         device_target (str): `"auto"`, `"Ascend"` or `"CPU"`.
         mode (str): `"graph"` or `"pynative"`.
+        precision (str): `"auto"`, `"fp32"`, `"bf16"` or `"fp16"`, as `runtime.setup` takes it.
+        implementation (str): `"fast"` or `"reference"`.
+        recompute (bool): compute each block's forward pass again in the backward pass, to keep less in memory.
         ckpt_save_dir (str): the run's folder; None: runs/<name>.
 
     Raises:
@@ -86,6 +89,9 @@ class Recipe:
     num_parallel_workers: int = 2
     device_target: str = "auto"
     mode: str = "graph"
+    precision: str = "auto"
+    implementation: str = "fast"
+    recompute: bool = False
     ckpt_save_dir: str | None = None
 
     def __post_init__(self):
@@ -99,6 +105,8 @@ class Recipe:
             "scheduler": SCHEDULERS,
             "device_target": DEVICE_TARGETS,
             "mode": MODES,
+            "precision": PRECISIONS,
+            "implementation": IMPLEMENTATIONS,
         }
         for key, known in choices.items():
             if getattr(self, key) not in known:

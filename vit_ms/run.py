@@ -143,7 +143,7 @@ def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
     Raises:
         UserError: If the recipe, the data or the folder does not allow the run; nothing has been trained then.
     """
-    device = runtime.setup(recipe.device_target, recipe.mode, recipe.seed)
+    chosen = runtime.setup(recipe.device_target, recipe.mode, recipe.seed, recipe.precision, recipe.implementation)
     if recipe.data_dir is not None:
         # run.json must say it to a command that is called from another folder.
         recipe = dataclasses.replace(recipe, data_dir=str(Path(recipe.data_dir).resolve()))
@@ -155,6 +155,8 @@ def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
             raise UserError(f"training needs the splits train and val; the dataset has {', '.join(dataset.splits)}")
     info = RunInfo.of(recipe, dataset)
     network = info.network()
+    if recipe.recompute:
+        network.recompute_blocks()
     if recipe.ckpt_path is not None:
         source = load_weights(network, recipe.ckpt_path, skip=recipe.ckpt_skip)
         left_out = f", but for {', '.join(recipe.ckpt_skip)}" if recipe.ckpt_skip else ""
@@ -169,12 +171,12 @@ def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
     rates = learning_rates(recipe.scheduler, recipe.lr, recipe.min_lr, recipe.warmup_epochs, recipe.epoch_size, steps)
     optimizer = create_optimizer(network.trainable_params(), recipe.opt, rates, recipe.weight_decay)
     loss_fn = CrossEntropySmooth(smooth_factor=recipe.label_smoothing, num_classes=len(info.classes))
-    step = engine.TrainStep(network, loss_fn, optimizer, recipe.clip_grad)
+    loss_scaler = engine.loss_scaler() if chosen.precision == "fp16" else None
+    step = engine.TrainStep(network, loss_fn, optimizer, recipe.clip_grad, loss_scaler)
 
     size = sum(p.size for p in network.trainable_params())
-    say(
-        f"{info.model}: {size:,} parameters, {len(info.classes)} classes, {device}, {recipe.mode} mode, seed {recipe.seed}"
-    )
+    say(f"{info.model}: {size:,} parameters, {len(info.classes)} classes, seed {recipe.seed}")
+    say(f"{chosen}{': ' if chosen.note else ''}{chosen.note}")
     say(f"{steps} steps of {recipe.batch_size} images an epoch, {recipe.epoch_size} epochs; the first step compiles")
     _write_json(folder / "run.json", dataclasses.asdict(info))
     history, best = [], {}

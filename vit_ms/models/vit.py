@@ -180,6 +180,11 @@ class ViT(nn.Cell):
         x = self.transformer(self.pos_dropout(x))  # equations 2 and 3
         return self.norm(x)
 
+    def recompute_blocks(self):
+        """In training, keep each block's input only and compute the rest again in the backward pass (Chen et al. 2016)."""
+        for block in self.transformer.layers:
+            block.recompute()
+
     def construct(self, x):
         x = self.features(x)  # (B, 1 + N, D)
         x = x[:, 0] if self.pool == "cls" else x[:, 1:].mean(axis=1)  # equation 4: (B, D)
