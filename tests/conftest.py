@@ -2,16 +2,28 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 
-# Before MindSpore is imported, and whatever the home folder is: what MindSpore drops goes away with the session.
+# Before MindSpore is imported, and whatever the home folder is: what MindSpore drops, and the kernels that it compiles for
+# all the tests, go away with the session.
 _scratch = tempfile.TemporaryDirectory(prefix="vit_ms_tests_")
 for _variable in ("MS_OM_PATH", "MS_COMPILER_CACHE_PATH"):
     os.environ[_variable] = _scratch.name
-os.environ.setdefault("GLOG_v", "3")
 
 from vit_ms import runtime  # noqa: E402
+
+_started_in = Path.cwd()
+_droppings = [_started_in / name for name in ("akg_kernel_meta", "dsa_transfrom.log", "kernel_meta", "om", "rank_0")]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_folder():
+    """No test leaves anything of MindSpore's in the folder that pytest was started in."""
+    before = [path for path in _droppings if path.exists()]
+    yield
+    assert [path for path in _droppings if path.exists()] == before
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,8 @@
 """Helpers of the tests: arrays in and out of MindSpore, small networks."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import mindspore as ms
@@ -56,34 +59,52 @@ def same(before: dict, after: dict) -> bool:
     return before.keys() == after.keys() and all(np.array_equal(before[name], after[name]) for name in before)
 
 
-class _Call(nn.Cell):
-    """A function as a cell, for only cells are compiled; `weights` sums what it gives to a scalar."""
+class _Calls(nn.Cell):
+    """A function of `arity` tensors, called on several inputs: one graph for all, for compiling is what takes the time.
 
-    def __init__(self, function):
+    The first inputs are weights, one for each call, which sum what the function gives to a scalar.
+    """
+
+    def __init__(self, function, arity: int):
         super().__init__()
         self.function = function
+        self.arity = arity
 
-    def construct(self, weights, *inputs):
-        y = self.function(*inputs)
-        return (y * weights).sum(), y
+    def construct(self, *tensors):
+        calls = len(tensors) // (1 + self.arity)
+        total, values = 0.0, ()
+        for i in range(calls):
+            start = calls + i * self.arity
+            y = self.function(*tensors[start : start + self.arity])
+            total = total + (y * tensors[i]).sum()
+            values += (y,)
+        return total, values
 
 
-def value_and_grads(function, output_shape: tuple, *inputs: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """A function's value in the mode that is set, and its gradients by all inputs.
+def weights_of(shape: tuple) -> np.ndarray:
+    """What `values_and_grads` weights an output of this shape with: the gradient that comes from above."""
+    return np.random.default_rng(77).uniform(-1, 1, shape).astype(np.float32)
+
+
+def values_and_grads(
+    function, output_shapes: list[tuple], cases: list[tuple]
+) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+    """For each case (a tuple of arrays) a function's value in the mode that is set, and its gradients by all of them.
 
     The output is weighted with random numbers: sums alone have no gradient where a row always sums to 1 or 0.
     """
-    weights = Tensor(random(*output_shape, seed=77))
-    position = tuple(range(1, 1 + len(inputs)))
-    both = ms.value_and_grad(_Call(function), grad_position=position, has_aux=True)
-    (_, value), grads = both(weights, *map(Tensor, inputs))
-    grads = grads if isinstance(grads, tuple) else (grads,)
-    return value.asnumpy(), [grad.asnumpy() for grad in grads]
+    arity, calls = len(cases[0]), len(cases)
+    weights = [weights_of(shape) for shape in output_shapes]
+    tensors = [Tensor(array) for array in [*weights, *(array for case in cases for array in case)]]
+    position = tuple(range(calls, len(tensors)))
+    (_, values), grads = ms.value_and_grad(_Calls(function, arity), position, has_aux=True)(*tensors)
+    grads = [grad.asnumpy() for grad in (grads if isinstance(grads, tuple) else (grads,))]  # one comes as it is
+    return [(values[i].asnumpy(), grads[i * arity : (i + 1) * arity]) for i in range(calls)]
 
 
 def run(function, *inputs: np.ndarray) -> np.ndarray:
     """A function's value in the mode that is set."""
-    return _Call(function)(Tensor(1.0, ms.float32), *map(Tensor, inputs))[1].asnumpy()
+    return _Calls(function, len(inputs))(Tensor(1.0, ms.float32), *map(Tensor, inputs))[1][0].asnumpy()
 
 
 def error_of(call, *args, **kwargs) -> str:
@@ -93,3 +114,15 @@ def error_of(call, *args, **kwargs) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def python(
+    *arguments: str, cwd: Path | None = None, first_on_path: Path | None = None, **variables: str | None
+) -> subprocess.CompletedProcess:
+    """Run Python in a process of its own, as a user does, with these environment variables changed (None: unset)."""
+    paths = [str(path) for path in (first_on_path, ROOT) if path]
+    changed = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    environ = {name: value for name, value in changed.items() if value is not None}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environ, capture_output=True, text=True, timeout=120, check=False
+    )

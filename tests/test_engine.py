@@ -4,7 +4,8 @@ import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from helpers import random
+from mindspore import Tensor, nn, ops
 
 from vit_ms import engine
 from vit_ms.losses import CrossEntropySmooth
@@ -35,6 +36,50 @@ def test_a_step_is_the_gradient_step(mode):
     assert int(correct) == (labels == 0).sum()  # all logits equal: the first class
     gradient = (np.full((64, 3), 1 / 3) - np.eye(3)[labels]).T @ points / 64
     assert np.allclose(network.weight.asnumpy(), -0.5 * gradient, atol=1e-6)
+
+
+class Clip(nn.Cell):
+    """`clip_by_global_norm` in the mode that is set; `native` is MindSpore's."""
+
+    def __init__(self, limit: float, native: bool = False):
+        super().__init__()
+        self.limit = limit
+        self.native = native
+
+    def construct(self, *grads):
+        if self.native:
+            return ops.clip_by_global_norm(grads, self.limit)
+        return engine.clip_by_global_norm(grads, self.limit)
+
+
+SHAPES = ((5, 7), (1,), (13,), (2, 3, 4, 5), (64, 96))
+
+
+@pytest.mark.parametrize("scale, limit", [(1.0, 1.0), (1.0, 0.01), (1.0, 1e4), (1e-3, 1.0), (1e3, 2.5), (0.0, 1.0)])
+def test_gradients_are_scaled_by_one_factor_to_the_limit(scale, limit, mode):
+    grads = [random(*shape, seed=seed, scale=scale) for seed, shape in enumerate(SHAPES)]
+    norm = np.sqrt(sum((grad.astype(np.float64) ** 2).sum() for grad in grads))
+    tensors = [Tensor(grad) for grad in grads]
+    clipped = [grad.asnumpy() for grad in Clip(limit)(*tensors)]
+    native = [grad.asnumpy() for grad in Clip(limit, native=True)(*tensors)]
+    for grad, got, other in zip(grads, clipped, native, strict=True):
+        assert got.shape == grad.shape and got.dtype == np.float32
+        assert np.allclose(got, grad * min(1.0, limit / max(norm, 1e-12)), rtol=5e-6, atol=0)
+        assert np.allclose(got, other, rtol=1e-5, atol=1e-12)
+
+
+def test_gradients_at_the_limit_stay_as_they_are(mode):
+    for limit in (5.0, 5.0 + 1e-3):
+        first, second = (grad.asnumpy() for grad in Clip(limit)(Tensor([[3.0]]), Tensor([-4.0])))
+        assert (first, second) == ([[3.0]], [-4.0])
+
+
+def test_the_norm_of_gradients_in_half_precision_does_not_overflow(mode):
+    grads = [np.full((10, 10), 60.0, np.float16), np.full(4, -300.0, np.float32)]  # 60^2 x 100 is beyond float16
+    norm = np.sqrt(sum((grad.astype(np.float64) ** 2).sum() for grad in grads))
+    for grad, got in zip(grads, Clip(1.0)(*map(Tensor, grads)), strict=True):
+        assert got.asnumpy().dtype == grad.dtype
+        assert np.allclose(got.asnumpy(), grad / norm, rtol=2e-3)
 
 
 def test_clipping_bounds_the_norm_and_keeps_the_direction(mode):

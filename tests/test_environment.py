@@ -1,15 +1,18 @@
 """Versions that are refused before they are met as a TypeError, and a working folder that stays clean."""
 
+import atexit
 import os
 import re
-import subprocess
+import stat
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
+import mindspore
 import pytest
-from helpers import ROOT
+from helpers import ROOT, python
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -99,34 +102,201 @@ def test_the_pythons_are_those_of_the_package():
     assert SpecifierSet(text) == SpecifierSet(f">={first},<{below}")
 
 
-VARIABLES = ("GLOG_v", "MS_OM_PATH", "MS_COMPILER_CACHE_PATH")
+# What MindSpore reads from the environment.
+
+VARIABLES = ("GLOG_v", "MS_OM_PATH", "MS_COMPILER_CACHE_PATH", "AKG_WHITE_LIST_PATH", "GOMP_SPINCOUNT")
 
 
-def test_keep_quiet_leaves_what_is_set(monkeypatch):
-    for variable in VARIABLES:
-        monkeypatch.setenv(variable, "mine")
-    environment.keep_quiet()
-    assert all(os.environ[variable] == "mine" for variable in VARIABLES)
-
-
-def test_keep_quiet_sets_what_is_not(monkeypatch, tmp_path):
+@pytest.fixture
+def bare(monkeypatch, tmp_path) -> Path:
+    """An environment with nothing set and MindSpore not imported; the home folder, which is empty."""
     for variable in VARIABLES:
         monkeypatch.setenv(variable, "")  # so that the old value comes back after the test
         monkeypatch.delenv(variable)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    environment.keep_quiet()
+    monkeypatch.delitem(sys.modules, "mindspore")
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(atexit, "register", lambda *args, **kwargs: None)
+    return tmp_path / "home"
+
+
+def test_prepare_leaves_what_is_set(bare, monkeypatch):
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, "mine")
+    environment.prepare()
+    assert all(os.environ[variable] == "mine" for variable in VARIABLES)
+
+
+def test_prepare_sets_what_is_not(bare):
+    environment.prepare()
     assert os.environ["GLOG_v"] == "3"
-    for variable in VARIABLES[1:]:
-        assert Path(os.environ[variable]).is_relative_to(tmp_path)
+    assert os.environ["MS_OM_PATH"] == os.environ["MS_COMPILER_CACHE_PATH"] == str(bare / ".cache" / "vit_ms")
+    assert (bare / ".cache" / "vit_ms").is_dir()
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
+    assert (Path(os.environ["AKG_WHITE_LIST_PATH"]) / "akg").is_dir()
+
+
+def test_prepare_comes_too_late_for_openmp_when_mindspore_is_there(bare, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mindspore", mindspore)
+    environment.prepare()
+    assert "GOMP_SPINCOUNT" not in os.environ and "MS_OM_PATH" in os.environ
+
+
+@pytest.mark.parametrize("spec", [None, SimpleNamespace(origin=None), SimpleNamespace(origin="/nowhere/__init__.py")])
+def test_prepare_does_without_the_kernel_compiler(spec, bare, monkeypatch):
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: spec)
+    environment.prepare()
+    assert "AKG_WHITE_LIST_PATH" not in os.environ and os.environ["GLOG_v"] == "3"
+
+
+# A home in which no folder can be made, not even by root; none at all; one in which the folder cannot be written.
+
+
+def _file_as_home(home, monkeypatch):
+    home.rmdir()
+    home.write_text("")
+
+
+def _no_home(home, monkeypatch):
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+
+
+def _read_only_home(home, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+
+
+@pytest.mark.parametrize("spoil", [_file_as_home, _no_home, _read_only_home])
+def test_without_a_home_the_scratch_is_a_private_folder_of_the_process(spoil, bare, tmp_path, monkeypatch):
+    spoil(bare, monkeypatch)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    environment.prepare()
+    scratch = Path(os.environ["MS_COMPILER_CACHE_PATH"])
+    assert scratch.parent == tmp_path and scratch.is_dir()
+    assert stat.S_IMODE(scratch.stat().st_mode) == 0o700  # nobody else can put code there
+    assert os.environ["MS_OM_PATH"] == str(scratch)
+
+
+def test_the_private_folder_goes_with_the_process(tmp_path):
+    (tmp_path / "home").write_text("a file")
+    (tmp_path / "tmp").mkdir()
+    result = python(
+        "-c",
+        "import os, pathlib, vit_ms; p = pathlib.Path(os.environ['MS_OM_PATH']); print(p.parent, p.is_dir())",
+        **{variable: None for variable in VARIABLES},
+        HOME=str(tmp_path / "home"),
+        TMPDIR=str(tmp_path / "tmp"),
+    )
+    assert result.stdout.split() == [str(tmp_path / "tmp"), "True"] and result.stderr == ""
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+# What lacks for fused kernels.
+
+
+@pytest.fixture
+def complete(monkeypatch, tmp_path):
+    """Nothing lacks, whatever is installed."""
+    (tmp_path / "mindspore" / "_akg").mkdir(parents=True)
+    (tmp_path / "mindspore" / "lib" / "plugin" / "cpu").mkdir(parents=True)
+    (tmp_path / "mindspore" / "lib" / "plugin" / "cpu" / "libakg.so").touch()
+    specs = {"mindspore": SimpleNamespace(origin=str(tmp_path / "mindspore" / "__init__.py")), "decorator": object()}
+    monkeypatch.setattr(environment.importlib.util, "find_spec", specs.get)
+    monkeypatch.setattr(environment.shutil, "which", {"g++": "/usr/bin/g++"}.get)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setattr(environment, "_logs", set())
+    return SimpleNamespace(specs=specs, mindspore=tmp_path / "mindspore")
+
+
+def test_nothing_lacks(complete):
+    assert environment.fusion_lacks() is None
+
+
+def _no_compiler(complete, monkeypatch):
+    (complete.mindspore / "_akg").rmdir()
+
+
+def _no_library(complete, monkeypatch):
+    (complete.mindspore / "lib" / "plugin" / "cpu" / "libakg.so").unlink()
+
+
+def _no_mindspore(complete, monkeypatch):
+    complete.specs["mindspore"] = None
+
+
+def _no_decorator(complete, monkeypatch):
+    complete.specs["decorator"] = None
+
+
+def _no_linker(complete, monkeypatch):
+    monkeypatch.setattr(environment.shutil, "which", {"gcc": "/usr/bin/gcc"}.get)
+
+
+def _spinning(complete, monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+
+
+@pytest.mark.parametrize(
+    "spoil, remedy",
+    [
+        (_no_compiler, "this MindSpore has no kernel compiler (AKG)"),
+        (_no_library, "this MindSpore has no kernel compiler (AKG)"),
+        (_no_mindspore, "this MindSpore has no kernel compiler (AKG)"),
+        (_no_decorator, "pip install decorator"),
+        (_no_linker, "apt install g++"),
+        (_spinning, "import vit_ms before mindspore, or set GOMP_SPINCOUNT=1000 before Python starts"),
+    ],
+)
+def test_what_lacks_is_told_with_the_remedy(spoil, remedy, complete, monkeypatch):
+    spoil(complete, monkeypatch)
+    lacking = environment.fusion_lacks()
+    assert remedy in lacking and "\n" not in lacking
+    assert environment._logs == set()
+
+
+@pytest.mark.parametrize("policy", ["PASSIVE", "passive"])
+def test_threads_that_do_not_wait_awake_lack_nothing(policy, complete, monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    assert environment.fusion_lacks() is None
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert "GOMP_SPINCOUNT" in environment.fusion_lacks()
+
+
+def test_the_compiler_s_log_is_removed_but_not_one_that_was_there_before(complete, tmp_path, monkeypatch):
+    mine, its = tmp_path / "mine" / "dsa_transfrom.log", tmp_path / "its" / "dsa_transfrom.log"
+    for log in (mine, its):
+        log.parent.mkdir()
+        monkeypatch.chdir(log.parent)
+        if log == mine:
+            log.touch()
+        environment.fusion_lacks()
+        log.touch()
+    environment.fusion_lacks()  # again, when its log is there already
+    environment._remove_logs()
+    assert mine.exists() and not its.exists()
+    environment._remove_logs()  # nothing is there to remove
+
+
+def test_mindspore_imported_first_is_told_and_goes_on_without_fusion(tmp_path):
+    code = """
+import mindspore, vit_ms
+from vit_ms import runtime
+settings = runtime.setup("CPU")
+print(settings.fused, settings.note, sep="\\n")
+"""
+    result = python("-c", code, cwd=tmp_path, GOMP_SPINCOUNT=None, OMP_WAIT_POLICY=None, GLOG_v="3")
+    fused, note = result.stdout.splitlines()
+    assert fused == "False" and note.endswith(
+        "import vit_ms before mindspore, or set GOMP_SPINCOUNT=1000 before Python starts"
+    )
+    assert result.stderr == "" and list(tmp_path.iterdir()) == []
 
 
 # In a process of its own, as a user meets it.
-
-
-def python(*arguments: str, first_on_path: Path | None = None) -> subprocess.CompletedProcess:
-    paths = [str(path) for path in (first_on_path, ROOT) if path]
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([sys.executable, *arguments], env=environ, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture

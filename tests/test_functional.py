@@ -1,82 +1,64 @@
-"""Every fast form against a formula in float64 and against the plain operation it replaces, values and gradients."""
+"""Every hot operation, each way it runs, against a formula in float64 and the reference operation, values and gradients."""
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mindspore as ms
 import numpy as np
 import pytest
-from helpers import random, run, value_and_grads
+from helpers import random, run, values_and_grads, weights_of
 from mindspore import Tensor, nn, ops
-from scipy.special import erf
+from scipy.special import expit, ndtr
 
+from vit_ms import environment, runtime
 from vit_ms import functional as F
-from vit_ms import runtime
 
-# The plain forms: what a reader of the paper would write, with the operations that the fast forms avoid.
-
-
-def plain_dense(x, weight, bias):
-    return ops.matmul(x, weight.T) + bias
+# The formulas, and their gradients by each input where `dy` comes from above, all in float64.
 
 
-def plain_tanh(x):
-    return 1.0 - 2.0 / (ops.exp(2.0 * x) + 1.0)  # ops.tanh on CPU is off by 1e-4, its gradient by 1e-3
+def dense64(x, weight, bias):
+    return x @ weight.T + bias
 
 
-def plain_gelu_tanh(x):
-    z = 0.7978845608028654 * (x + 0.044715 * x * x * x)
-    return 0.5 * x * (1.0 + plain_tanh(z))
+def dense64_grads(dy, x, weight, bias):
+    rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    return dy @ weight, drows.T @ rows, drows.sum(0)
 
 
-def plain_gelu_erf(x):
-    return 0.5 * x * (1.0 + ops.erf(x / 2.0**0.5))
+def gelu_erf64(x):
+    return x * ndtr(x)
 
 
-def plain_layer_norm(x, gamma, beta):
-    centred = x - x.mean(axis=-1, keep_dims=True)
-    variance = (centred * centred).mean(axis=-1, keep_dims=True)
-    return centred / ops.sqrt(variance + 1e-6) * gamma + beta
+def gelu_erf64_grads(dy, x):
+    return (dy * (ndtr(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)),)
 
 
-def plain_patch_embed(x, weight, bias):
-    y = ops.conv2d(x, weight, bias, stride=weight.shape[-1])
-    return y.reshape(y.shape[0], y.shape[1], -1).transpose(0, 2, 1)
+def gelu_tanh64(x):
+    return x * expit(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))  # (1 + tanh(z)) / 2 = expit(2z), also for z < -20
 
 
-def plain_attention_weights(q, k):
-    scores = ops.matmul(q, k.transpose(0, 1, 3, 2)) / q.shape[-1] ** 0.5
-    e = ops.exp(scores)
-    return e / e.sum(axis=-1, keepdims=True)
+def gelu_tanh64_grads(dy, x):
+    u = 2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+    slope = 2 * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2)
+    return (dy * (expit(u) + x * expit(u) * expit(-u) * slope),)
 
 
-# The fast forms with their constants bound, for graph mode compiles no lambda.
-
-
-def gelu_tanh(x):
-    return F.gelu(x, True)
-
-
-def gelu_erf(x):
-    return F.gelu(x, False)
-
-
-def layer_norm(x, gamma, beta):
-    return F.layer_norm(x, gamma, beta, 1e-6)
-
-
-def gelu64(x, approximate):
-    x = x.astype(np.float64)
-    if approximate:
-        return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    return 0.5 * x * (1 + erf(x / np.sqrt(2)))
+def tanh64_grads(dy, x):
+    return (dy * (1 - np.tanh(x) ** 2),)
 
 
 def layer_norm64(x, gamma, beta, epsilon=1e-6):
-    x = x.astype(np.float64)
     return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon) * gamma + beta
 
 
-def attention_weights64(q, k):
-    scores = q.astype(np.float64) @ k.swapaxes(-1, -2).astype(np.float64) / np.sqrt(q.shape[-1])
-    e = np.exp(scores - scores.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
+def layer_norm64_grads(dy, x, gamma, beta, epsilon=1e-6):
+    deviation = np.sqrt(x.var(-1, keepdims=True) + epsilon)
+    h, g = (x - x.mean(-1, keepdims=True)) / deviation, dy * gamma
+    dx = (g - g.mean(-1, keepdims=True) - h * (g * h).mean(-1, keepdims=True)) / deviation
+    rows = tuple(range(x.ndim - 1))
+    return dx, (dy * h).sum(rows), dy.sum(rows)
 
 
 def patches_by_loop(x, p):
@@ -89,173 +71,316 @@ def patches_by_loop(x, p):
 
 def patch_embed64(x, weight, bias):
     d, _, p, _ = weight.shape
-    return patches_by_loop(x.astype(np.float64), p) @ weight.reshape(d, -1).T + bias
+    return dense64(patches_by_loop(x, p), weight.reshape(d, -1), bias)
 
 
-# name -> fast form, plain form, formula, inputs (odd sizes, more than one of everything).
+def patch_embed64_grads(dy, x, weight, bias):
+    d, _, p, _ = weight.shape
+    dpatches, dweight, dbias = dense64_grads(dy, patches_by_loop(x, p), weight.reshape(d, -1), bias)
+    origin = patches_by_loop(np.arange(x.size).reshape(x.shape), p)  # where each number of a patch comes from
+    dx = np.empty(x.size)
+    dx[origin.ravel()] = dpatches.ravel()
+    return dx.reshape(x.shape), dweight.reshape(weight.shape), dbias
+
+
+def transposed(x):
+    return x.swapaxes(-1, -2)
+
+
+def attention_weights64(q, k):
+    scores = q @ transposed(k) / np.sqrt(q.shape[-1])
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def attention_weights64_grads(dy, q, k):
+    w = attention_weights64(q, k)
+    dscores = w * (dy - (dy * w).sum(-1, keepdims=True)) / np.sqrt(q.shape[-1])
+    return dscores @ k, transposed(dscores) @ q
+
+
+def attention64(q, k, v):
+    return attention_weights64(q, k) @ v
+
+
+def attention64_grads(dy, q, k, v):
+    return *attention_weights64_grads(dy @ transposed(v), q, k), transposed(attention_weights64(q, k)) @ dy
+
+
+# The functions with their constants bound, for graph mode compiles no lambda.
+
+
+def gelu_erf(x):
+    return F.gelu(x, False)
+
+
+def gelu_tanh(x):
+    return F.gelu(x, True)
+
+
+def exp(x):
+    return F._exp(x)
+
+
+def layer_norm(x, gamma, beta):
+    return F.layer_norm(x, gamma, beta, 1e-6)
+
+
+class Attention(nn.Cell):
+    """`F.attention` with the dropout that it is given."""
+
+    def __init__(self, p: float = 0.0):
+        super().__init__()
+        self.dropout = nn.Dropout(p=p)
+
+    def construct(self, q, k, v):
+        return F.attention(q, k, v, self.dropout)
+
+
+@dataclass(frozen=True)
+class Form:
+    """An operation, its formula, and the shapes that it is tried on; `native_off` is the error of the native operation."""
+
+    function: Callable
+    formula: Callable
+    grads: Callable
+    shapes: tuple[tuple[tuple, ...], ...]
+    native_off: float = 5e-6
+
+    def cases(self) -> list[tuple[np.ndarray, ...]]:
+        """Inputs of all shapes; the first shape once more with the first input in float16, as half precision has it."""
+        cases = [tuple(random(*shape, seed=seed) for seed, shape in enumerate(shapes)) for shapes in self.shapes]
+        half = tuple(array.astype(np.float16) for array in cases[0])
+        return [*cases, half if self.all_half else (half[0], *cases[0][1:])]
+
+    @property
+    def all_half(self) -> bool:
+        return self.function is F.attention_weights or isinstance(self.function, Attention)
+
+
+# Sizes of 1, primes, what is no multiple of 8 or 16, and one that fills the vectors and all the cores. In the first, no two
+# sizes are equal: an exchanged pair of axes cannot pass.
 FORMS = {
-    "dense": (
+    "dense": Form(
         F.dense,
-        plain_dense,
-        lambda x, w, b: x.astype(np.float64) @ w.T + b,
-        (random(2, 3, 7), random(5, 7, seed=1), random(5, seed=2)),
+        dense64,
+        dense64_grads,
+        (
+            ((2, 3, 7), (5, 7), (5,)),
+            ((1, 1), (1, 1), (1,)),
+            ((13,), (11, 13), (11,)),
+            ((3, 50, 96), (192, 96), (192,)),
+        ),
     ),
-    "gelu_tanh": (gelu_tanh, plain_gelu_tanh, lambda x: gelu64(x, True), (random(3, 5, 7, scale=3.0),)),
-    "gelu_erf": (gelu_erf, plain_gelu_erf, lambda x: gelu64(x, False), (random(3, 5, 7, scale=3.0),)),
-    "tanh": (F.tanh, plain_tanh, lambda x: np.tanh(x.astype(np.float64)), (random(3, 5, 7, scale=3.0),)),
-    "layer_norm": (
+    "tanh": Form(F.tanh, np.tanh, tanh64_grads, (((3, 5, 7),), ((1,),), ((8, 50, 384),)), native_off=2e-4),
+    "layer_norm": Form(
         layer_norm,
-        plain_layer_norm,
         layer_norm64,
-        (random(2, 3, 9, scale=2.0, offset=1.0), random(9, seed=1), random(9, seed=2)),
+        layer_norm64_grads,
+        (
+            ((2, 3, 9), (9,), (9,)),
+            ((1, 1), (1,), (1,)),
+            ((13,), (13,), (13,)),
+            ((3, 197, 768), (768,), (768,)),
+        ),
     ),
-    "patch_embed": (
+    "patch_embed": Form(
         F.patch_embed,
-        plain_patch_embed,
         patch_embed64,
-        # Height and width differ, and so do all other sizes: an exchanged pair of axes cannot pass.
-        (random(2, 5, 9, 12), random(7, 5, 3, 3, seed=1), random(7, seed=2)),
+        patch_embed64_grads,
+        (
+            ((2, 5, 9, 12), (7, 5, 3, 3), (7,)),
+            ((1, 1, 1, 1), (1, 1, 1, 1), (1,)),
+            ((4, 3, 64, 48), (40, 3, 16, 16), (40,)),
+        ),
     ),
-    "attention_weights": (
+    "attention_weights": Form(
         F.attention_weights,
-        plain_attention_weights,
         attention_weights64,
-        (random(2, 3, 5, 7), random(2, 3, 5, 7, seed=1)),
+        attention_weights64_grads,
+        (
+            ((2, 3, 5, 7), (2, 3, 5, 7)),
+            ((1, 1, 1, 1), (1, 1, 1, 1)),
+            ((1, 2, 17, 13), (1, 2, 17, 13)),
+            ((2, 6, 197, 64), (2, 6, 197, 64)),
+        ),
     ),
-    "attend": (
-        F.attend,
-        ops.matmul,
-        lambda w, v: w.astype(np.float64) @ v,
-        (random(2, 3, 5, 5), random(2, 3, 5, 7, seed=1)),
+    "attention": Form(
+        Attention(),
+        attention64,
+        attention64_grads,
+        (
+            ((2, 3, 5, 7),) * 3,
+            ((1, 1, 1, 1),) * 3,
+            ((1, 2, 17, 13),) * 3,
+            ((2, 6, 197, 64),) * 3,
+        ),
     ),
 }
 
 
-@pytest.fixture
-def native(monkeypatch):
-    """on_ascend() says yes, so that the forms for Ascend run here; gives the list of the times it was asked."""
-    asked = []
-
-    @ops.constexpr
-    def yes() -> bool:
-        asked.append(True)
-        return True
-
-    monkeypatch.setattr("vit_ms.functional.on_ascend", yes)
-    return asked
+@pytest.fixture(params=["fused", "not fused", "pynative"])
+def way(request, clean_state, monkeypatch) -> str:
+    """The test runs with the fast forms, each way they can be compiled."""
+    if request.param == "not fused":
+        monkeypatch.setattr(environment, "fusion_lacks", lambda: "the test will not have it")
+    elif request.param == "fused" and environment.fusion_lacks():
+        pytest.skip(environment.fusion_lacks())
+    chosen = runtime.setup("CPU", "pynative" if request.param == "pynative" else "graph")
+    assert chosen.fused == (request.param == "fused")
+    return request.param
 
 
-def check(name):
-    fast, plain, formula, inputs = FORMS[name]
-    wanted = formula(*inputs)
-    value, grads = value_and_grads(fast, wanted.shape, *inputs)
-    assert value.shape == wanted.shape and value.dtype == np.float32
-    assert np.allclose(value, wanted, rtol=1e-5, atol=1e-5)
-    plain_value, plain_grads = value_and_grads(plain, wanted.shape, *inputs)
-    assert np.allclose(plain_value, wanted, rtol=1e-5, atol=1e-5)
-    for grad, plain_grad, source in zip(grads, plain_grads, inputs, strict=True):
-        assert grad.shape == source.shape
-        assert np.allclose(grad, plain_grad, rtol=1e-4, atol=2e-5)
+def formula(name: str) -> list[tuple[np.ndarray, tuple]]:
+    """What an operation must give for each of its cases, and the gradients."""
+    form, wanted = FORMS[name], []
+    for case in form.cases():
+        exact = [array.astype(np.float64) for array in case]
+        value = form.formula(*exact)
+        wanted.append((value, form.grads(weights_of(value.shape).astype(np.float64), *exact)))
+    return wanted
+
+
+def computed(name: str) -> list[tuple[np.ndarray, list]]:
+    """What it does give in the way that is set."""
+    shapes = [value.shape for value, _ in formula(name)]
+    return values_and_grads(FORMS[name].function, shapes, FORMS[name].cases())
+
+
+@functools.cache
+def reference(name: str) -> list[tuple[np.ndarray, list]]:
+    """What the reference operations give."""
+    before = runtime.settings()
+    runtime.setup("CPU", "graph", implementation="reference")
+    try:
+        return computed(name)
+    finally:
+        runtime.setup("CPU", before.mode)
+
+
+def off(got: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest error; of what is larger than 1 (in the root of its mean square), relative to that."""
+    wanted = wanted.astype(np.float64)
+    assert got.shape == wanted.shape
+    return np.abs(got - wanted).max() / max(1.0, np.sqrt((wanted**2).mean()))
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_values_and_gradients(name, mode):
-    check(name)
+def test_values_and_gradients(name, way):
+    results = computed(name)
+    for case, result, wanted, native in zip(FORMS[name].cases(), results, formula(name), reference(name), strict=True):
+        where = [array.shape for array in case]
+        limit = 4e-3 if case[0].dtype == np.float16 else 5e-6
+        sources = [case[0], *case]  # the value has the dtype of the first input, each gradient that of its own
+        outputs = ([value, *grads] for value, grads in (result, wanted, native))
+        for source, got, exact, other in zip(sources, *outputs, strict=True):
+            assert got.dtype == source.dtype, where
+            assert off(got, exact) < limit, where
+            assert off(got, other) < limit + FORMS[name].native_off, where
 
 
-@pytest.mark.parametrize("name", ["gelu_tanh", "gelu_erf", "layer_norm", "patch_embed"])
-def test_values_and_gradients_of_the_forms_for_ascend(name, mode, native):
-    check(name)
-    assert native or name == "gelu_erf"  # the exact GELU has one form
+# The two GELUs and what they are made of. Outside [-12, 12] they are 0 and x to more than float32 holds.
+
+GRID = np.linspace(-12, 12, 1_000_000, dtype=np.float32).reshape(8, 50, 2500)
+EDGES = np.array([-500, -100, -30, -20, -1e-6, -1e-30, -0.0, 0.0, 1e-30, 1e-6, 20, 30, 100, 500, 3], np.float32)
+GELUS = {"erf": (gelu_erf, gelu_erf64, gelu_erf64_grads), "tanh": (gelu_tanh, gelu_tanh64, gelu_tanh64_grads)}
 
 
-def test_here_the_forms_for_ascend_are_not_taken():
-    assert runtime.on_ascend() is False
+def check_gelu(name, *arrays):
+    """To 1e-6, of which float32 needs half at 12, and the gradient to 2e-6."""
+    function, formula, grads = GELUS[name]
+    results = values_and_grads(function, [x.shape for x in arrays], [(x,) for x in arrays])
+    for x, (value, (grad,)) in zip(arrays, results, strict=True):
+        exact, dy = x.astype(np.float64), weights_of(x.shape).astype(np.float64)
+        assert value.dtype == grad.dtype == np.float32 and value.shape == grad.shape == x.shape
+        assert np.allclose(value, formula(exact), rtol=0 if np.abs(x).max() <= 12 else 1e-7, atol=1e-6)
+        assert np.allclose(grad, grads(dy, exact)[0], rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("shape", [(7,), (4, 7), (2, 2, 3, 7)])
-def test_dense_takes_any_number_of_axes(shape):
-    x, weight, bias = random(*shape), random(5, 7, seed=1), random(5, seed=2)
-    y = F.dense(Tensor(x), Tensor(weight), Tensor(bias)).asnumpy()
-    assert y.shape == (*shape[:-1], 5) and np.allclose(y, x @ weight.T + bias, atol=1e-5)
+@pytest.mark.parametrize("name", GELUS)
+def test_gelu(name, way):
+    check_gelu(name, GRID, EDGES.reshape(3, 5))
 
 
-@pytest.mark.parametrize("approximate", [True, False])
-def test_gelu_in_the_tails(approximate, mode):
-    x = np.array([-1000.0, -20.0, -5.0, -1e-6, 0.0, 1e-6, 5.0, 20.0, 1000.0], np.float32)
-    value, (grad,) = value_and_grads(gelu_tanh if approximate else gelu_erf, x.shape, x)
-    assert np.allclose(value, gelu64(x, approximate), rtol=1e-5, atol=2e-6)
-    assert np.isfinite(grad).all()
+@pytest.mark.parametrize("name", GELUS)
+def test_the_reference_gelu_is_the_same_function(name):
+    runtime.setup("CPU", "graph", implementation="reference")
+    check_gelu(name, GRID, EDGES)
+
+
+@pytest.mark.parametrize("name", GELUS)
+def test_gelu_in_half_precision(name, way):
+    function, formula, grads = GELUS[name]
+    x = np.concatenate([np.linspace(-12, 12, 999), [0.0]]).astype(np.float16)
+    ((value, (grad,)),) = values_and_grads(function, [x.shape], [(x,)])
+    exact, dy = x.astype(np.float64), weights_of(x.shape).astype(np.float64)
+    assert value.dtype == grad.dtype == np.float16
+    assert np.allclose(value, formula(exact), rtol=2e-3, atol=2e-3)
+    assert np.allclose(grad, grads(dy, exact)[0], rtol=2e-3, atol=2e-3)
 
 
 def test_the_two_gelus_differ():
-    x = Tensor(np.linspace(-4, 4, 101, dtype=np.float32))
-    assert np.abs((F.gelu(x, True) - F.gelu(x, False)).asnumpy()).max() > 3e-4
+    assert np.abs(gelu_erf64(GRID) - gelu_tanh64(GRID)).max() > 3e-4  # so neither passes for the other above
 
 
-def test_gelu_is_the_native_cell():
-    x = Tensor(random(50, scale=3.0))
-    assert np.allclose(F.gelu(x, True).asnumpy(), nn.GELU()(x).asnumpy(), atol=2e-6)
-    assert np.allclose(F.gelu(x, False).asnumpy(), nn.GELU(approximate=False)(x).asnumpy(), atol=2e-6)
+def test_exp(way):
+    x = -np.concatenate([np.linspace(0, 40, 1_000_001), [100.0, 1e4, 1e38]]).astype(np.float32)
+    error = np.abs(run(exp, x) - np.exp(x.astype(np.float64)))
+    # The operation itself is less exact than the fused form.
+    assert error.max() < (3e-7 if way == "fused" else 3e-6)
+    # GELU's gradient multiplies it by x^3.
+    assert error[x < -16].max() < 2e-10 and error[x < -32].max() < 1e-13
 
 
-@pytest.mark.parametrize("epsilon", [1e-7, 1e-6, 1e-5])
-def test_layer_norm_adds_its_epsilon_to_the_variance(epsilon):
-    x = random(4, 16, scale=1e-3)  # variance 1e-6: each epsilon gives quite another result
-    gamma, beta = random(16, seed=1), random(16, seed=2)
-    y = F.layer_norm(Tensor(x), Tensor(gamma), Tensor(beta), epsilon).asnumpy()
-    assert np.allclose(y, layer_norm64(x, gamma, beta, epsilon), rtol=1e-5, atol=1e-5)
+# What a table of shapes does not show.
 
 
-def test_layer_norm_of_a_constant_row_is_beta():
+def three_epsilons(x, gamma, beta):
+    return ops.concat([F.layer_norm(x, gamma, beta, epsilon) for epsilon in (1e-7, 1e-6, 1e-5)])
+
+
+def test_layer_norm_adds_its_epsilon_to_the_variance(mode):
+    case = random(4, 16, scale=1e-3), random(16, seed=1), random(16, seed=2)  # variance 1e-6: each epsilon matters
+    ((value, grads),) = values_and_grads(three_epsilons, [(12, 16)], [case])
+    exact, dy = [array.astype(np.float64) for array in case], weights_of((12, 16)).astype(np.float64)
+    epsilons = (1e-7, 1e-6, 1e-5)
+    assert np.allclose(value, np.concatenate([layer_norm64(*exact, epsilon) for epsilon in epsilons]), atol=5e-6)
+    parts = [layer_norm64_grads(part, *exact, epsilon) for part, epsilon in zip(np.split(dy, 3), epsilons, strict=True)]
+    for grad, wanted in zip(grads, map(sum, zip(*parts, strict=True)), strict=True):
+        assert np.allclose(grad, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_layer_norm_of_a_constant_row_is_beta(mode):
     beta = random(16, seed=2)
-    y = F.layer_norm(Tensor(np.full((2, 16), 3.0, np.float32)), ops.ones(16), Tensor(beta), 1e-6).asnumpy()
+    y = run(layer_norm, np.full((2, 16), 3.0, np.float32), np.ones(16, np.float32), beta)
     assert np.allclose(y, [beta, beta], atol=1e-3)
 
 
-def test_layer_norm_far_from_zero_loses_no_more_than_the_native_one():
+def test_layer_norm_far_from_zero_loses_no_more_than_the_native_one(mode):
     x = random(64, 96, offset=1000.0)  # a variance as E[x^2] - E[x]^2 would be off by 0.1
     ones, zeros = np.ones(96, np.float32), np.zeros(96, np.float32)
-    wanted = layer_norm64(x, ones, zeros)
+    wanted = layer_norm64(x.astype(np.float64), ones, zeros)
     native_error = np.abs(nn.LayerNorm((96,), epsilon=1e-6)(Tensor(x)).asnumpy() - wanted).max()
-    error = np.abs(F.layer_norm(Tensor(x), Tensor(ones), Tensor(zeros), 1e-6).asnumpy() - wanted).max()
-    assert error < max(5e-4, 2 * native_error)
-
-
-def test_layer_norm_keeps_the_dtype_of_its_input(mode):
-    # Under mixed precision gamma and beta stay float32.
-    x, gamma, beta = random(3, 16), random(16, seed=1), random(16, seed=2)
-    y = run(layer_norm, x.astype(np.float16), gamma, beta)
-    assert y.dtype == np.float16 and np.allclose(y, layer_norm64(x, gamma, beta), atol=1e-2)
+    assert np.abs(run(layer_norm, x, ones, zeros) - wanted).max() < max(5e-4, 2 * native_error)
 
 
 @pytest.mark.parametrize("shape, p", [((1, 1, 2, 2), 2), ((2, 3, 6, 4), 2), ((3, 2, 5, 15), 5), ((2, 3, 4, 6), 1)])
-def test_patchify_cuts_as_a_loop_does(shape, p, mode):
+def test_patchify_cuts_as_a_loop_does(shape, p):
     x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-
-    def cut(images):
-        return F.patchify(images, p)
-
-    assert np.array_equal(run(cut, x), patches_by_loop(x, p))
-
-
-def test_patch_embed_is_the_convolution():
-    x = Tensor(random(2, 3, 12, 8))
-    conv = nn.Conv2d(3, 6, 4, stride=4, pad_mode="valid", has_bias=True, bias_init="normal")
-    y = F.patch_embed(x, conv.weight, conv.bias).asnumpy()
-    assert np.allclose(y, conv(x).asnumpy().reshape(2, 6, 6).transpose(0, 2, 1), atol=1e-5)
+    runtime.setup("CPU", "pynative")  # in the graph it is a part of patch_embed
+    assert np.array_equal(F.patchify(Tensor(x), p).asnumpy(), patches_by_loop(x, p))
 
 
 def test_attention_weights_stand_large_scores(mode):
     q, k = random(1, 2, 5, 4, scale=30.0), random(1, 2, 5, 4, seed=1, scale=30.0)  # exp(scores) overflows
     weights = run(F.attention_weights, q, k)
-    assert np.allclose(weights, attention_weights64(q, k), atol=1e-3)
+    assert np.allclose(weights, attention_weights64(q.astype(np.float64), k.astype(np.float64)), atol=1e-3)
     assert np.allclose(weights.sum(-1), 1.0, atol=1e-5)
 
 
 def test_attention_weights_are_softmaxed_in_float32(monkeypatch):
-    seen = []
-    softmax = ops.softmax
+    runtime.setup("CPU", "pynative")
+    seen, softmax = [], ops.softmax
 
     def watched(scores, axis):
         seen.append(scores.dtype)
@@ -264,5 +389,183 @@ def test_attention_weights_are_softmaxed_in_float32(monkeypatch):
     monkeypatch.setattr(ops, "softmax", watched)
     q, k = random(2, 2, 33, 8).astype(np.float16), random(2, 2, 33, 8, seed=1).astype(np.float16)
     weights = F.attention_weights(Tensor(q), Tensor(k)).asnumpy()
-    assert [str(dtype) for dtype in seen] == ["Float32"]
-    assert weights.dtype == np.float16 and np.allclose(weights, attention_weights64(q, k), atol=2e-3)
+    assert seen == [ms.float32]
+    assert weights.dtype == np.float16 and np.allclose(weights, attention_weights64(q.astype(float), k), atol=2e-3)
+
+
+def test_dropout_is_of_the_weights_and_its_gradient_has_the_same_mask(way):
+    n, keep = 37, 0.8
+    # The values are unit vectors: what comes out is the weights as they were after the dropout.
+    q, k, v = random(4, 3, n, n), random(4, 3, n, n, seed=1), np.broadcast_to(np.eye(n, dtype=np.float32), (4, 3, n, n))
+    ((dropped, grads),) = values_and_grads(Attention(1 - keep).set_train(), [q.shape], [(q, k, v)])
+    weights = attention_weights64(q.astype(np.float64), k.astype(np.float64))
+    mask = (dropped != 0) / keep
+    assert abs((dropped != 0).mean() - keep) < 0.02  # five standard deviations
+    assert np.allclose(dropped, weights * mask, atol=1e-6)
+    dy = weights_of(q.shape).astype(np.float64)
+    wanted = *attention_weights64_grads(dy * mask, q, k), transposed(weights * mask) @ dy
+    for grad, wanted_grad in zip(grads, wanted, strict=True):
+        assert np.allclose(grad, wanted_grad, atol=1e-5)
+
+
+def test_dropout_draws_anew_follows_the_seed_and_ends_with_training(mode):
+    inputs = [random(2, 3, 11, 5, seed=seed) for seed in range(3)]
+
+    def drawn(seed):
+        runtime.setup("CPU", mode, seed)
+        cell = Attention(0.3).set_train()
+        return [cell(*map(Tensor, inputs)).asnumpy() for _ in range(2)]
+
+    first, again, other = drawn(1), drawn(1), drawn(2)
+    assert np.array_equal(first, again)
+    assert not np.allclose(first[0], first[1]) and not np.allclose(first[0], other[0])
+    wanted = attention64(*[array.astype(np.float64) for array in inputs])
+    assert np.allclose(run(Attention(0.3).set_train(False), *inputs), wanted, atol=1e-6)
+
+
+# The native operations: on Ascend, and where the reference implementation is chosen.
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_on_ascend_the_results_are_those_of_the_reference(name, monkeypatch):
+    wanted = reference(name)
+    runtime.setup("CPU", "pynative")
+    monkeypatch.setattr(runtime, "_settings", runtime.Settings("Ascend", "pynative"))
+    for case, result, native in zip(FORMS[name].cases(), computed(name), wanted, strict=True):
+        for got, other in zip([result[0], *result[1]], [native[0], *native[1]], strict=True):
+            assert off(got, other) < (4e-3 if case[0].dtype == np.float16 else 2e-6)
+
+
+NATIVE = {
+    "dense": (F, "_bias_add"),
+    "gelu": (ops, "gelu"),
+    "tanh": (ops, "tanh"),
+    "layer_norm": (ops, "LayerNorm"),
+    "patch_embed": (ops, "conv2d"),
+}
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_the_native_operation_is_called_there_and_nowhere_else(name, monkeypatch):
+    called, (owner, attribute) = [], NATIVE[name]
+    native = getattr(owner, attribute)
+
+    def watched(*args, **kwargs):
+        called.append(attribute)
+        return native(*args, **kwargs)
+
+    monkeypatch.setattr(owner, attribute, watched)
+    function = gelu_erf if name == "gelu" else FORMS[name].function
+    case = (random(3),) if name == "gelu" else FORMS[name].cases()[0]
+    runtime.setup("CPU", "pynative")
+    run(function, *case)
+    assert called == []
+    runtime.setup("CPU", "pynative", implementation="reference")
+    run(function, *case)
+    assert called == [attribute]
+    monkeypatch.setattr(runtime, "_settings", runtime.Settings("Ascend", "pynative"))
+    run(function, *case)
+    assert called == [attribute] * 2
+
+
+# Ascend's fused attention.
+
+
+@pytest.mark.parametrize(
+    "dtype, head_dim, keep_prob, device, serves",
+    [
+        (ms.float16, 64, 1.0, "Ascend", True),
+        (ms.bfloat16, 64, 1.0, "Ascend", True),
+        (ms.float16, 16, 1.0, "Ascend", True),
+        (ms.float16, 80, 1.0, "Ascend", True),
+        (ms.float16, 512, 1.0, "Ascend", True),
+        (ms.float32, 64, 1.0, "Ascend", False),
+        (ms.float64, 64, 1.0, "Ascend", False),
+        (ms.float16, 528, 1.0, "Ascend", False),
+        (ms.float16, 8, 1.0, "Ascend", False),
+        (ms.float16, 72, 1.0, "Ascend", False),
+        (ms.float16, 64, 0.9, "Ascend", False),
+        (ms.float16, 64, 0.0, "Ascend", False),
+        (ms.float16, 64, 1.0, "CPU", False),
+        (ms.bfloat16, 64, 1.0, "CPU", False),
+    ],
+)
+def test_flash_attention_serves(dtype, head_dim, keep_prob, device, serves, monkeypatch):
+    monkeypatch.setattr(runtime, "_settings", runtime.Settings(device))
+    assert F.flash_serves(dtype, head_dim, keep_prob) is serves
+
+
+@pytest.fixture
+def flash(monkeypatch) -> list[dict]:
+    """The arguments of each call of Ascend's fused attention, for which a plain one stands in."""
+    runtime.setup("CPU", "pynative")
+    monkeypatch.setattr(runtime, "_settings", runtime.Settings("Ascend", "pynative"))
+    calls, signature = [], inspect.signature(ops.flash_attention_score)
+
+    def stand_in(*args, **kwargs):
+        call = signature.bind(*args, **kwargs)
+        call.apply_defaults()
+        calls.append(call.arguments)
+        q, k, v = (call.arguments[name].astype(ms.float32) for name in ("query", "key", "value"))
+        weights = ops.softmax(ops.matmul(q, k.swapaxes(-1, -2)) * call.arguments["scalar_value"], axis=-1)
+        return ops.matmul(weights, v).astype(call.arguments["query"].dtype)
+
+    monkeypatch.setattr(ops, "flash_attention_score", stand_in)
+    return calls
+
+
+def test_flash_attention_is_called_with_what_it_takes(flash):
+    q, k, v = (random(2, 3, 7, 16, seed=seed).astype(np.float16) for seed in range(3))
+    y = run(Attention(), q, k, v)
+    assert y.dtype == np.float16
+    assert np.allclose(y, attention64(*[array.astype(np.float64) for array in (q, k, v)]), atol=3e-3)
+    (call,) = flash
+    assert call["query"].shape == call["key"].shape == call["value"].shape == (2, 3, 7, 16)
+    for name, array in (("query", q), ("key", k), ("value", v)):
+        assert call[name].dtype == ms.float16 and np.array_equal(call[name].asnumpy(), array)
+    assert call["head_num"] == 3
+    assert call["input_layout"] == "BNSD"  # B, heads, tokens, d
+    assert call["scalar_value"] == pytest.approx(16**-0.5)
+    # All else is left: no mask, nothing dropped.
+    assert call["keep_prob"] == 1.0 and call["attn_mask"] is None and call["drop_mask"] is None
+
+
+@pytest.mark.parametrize(
+    "shape, dtype, p",
+    [((2, 3, 7, 16), np.float32, 0.0), ((2, 3, 7, 24), np.float16, 0.0), ((2, 3, 7, 16), np.float16, 0.2)],
+)
+def test_flash_attention_is_not_called_with_what_it_does_not_take(shape, dtype, p, flash):
+    inputs = [random(*shape, seed=seed).astype(dtype) for seed in range(3)]
+    y = run(Attention(p).set_train(False), *inputs)
+    assert flash == []
+    assert y.dtype == dtype
+    assert np.allclose(y, attention64(*[array.astype(np.float64) for array in inputs]), atol=3e-3)
+
+
+def test_flash_attention_is_compiled_into_the_graph_on_ascend_only(monkeypatch):
+    def stand_in(query, key, value, head_num, scalar_value, input_layout):
+        return query + head_num * scalar_value
+
+    monkeypatch.setattr(ops, "flash_attention_score", stand_in)
+    q, k, v = (random(1, 2, 5, 16, seed=seed).astype(np.float16) for seed in range(3))
+    monkeypatch.setattr(runtime, "_settings", runtime.Settings("Ascend"))
+    assert np.allclose(run(Attention(), q, k, v), q + 2 / 4, atol=2e-3)
+    monkeypatch.setattr(runtime, "_settings", runtime.Settings("CPU"))
+    assert np.allclose(run(Attention(), q, k, v), attention64(q.astype(np.float64), k, v), atol=3e-3)
+
+
+# Half precision as it is set for Ascend.
+
+
+def test_products_take_the_precision_that_is_set(monkeypatch):
+    runtime.setup("CPU", "pynative")
+    x, image = Tensor(random(2, 7)), Tensor(random(1, 2, 4, 6))
+    weight, bias, kernel = Tensor(random(5, 7)), Tensor(random(5)), Tensor(random(5, 2, 2, 2))
+    for precision, dtype in (("fp32", ms.float32), ("fp16", ms.float16)):
+        monkeypatch.setattr(runtime, "_settings", runtime.Settings("Ascend", "pynative", precision))
+        assert F.dense(x, weight, bias).dtype == dtype
+        assert F.patch_embed(image, kernel, bias).dtype == dtype
+        assert F.layer_norm(x, weight[0], weight[1], 1e-6).dtype == ms.float32
+    assert np.allclose(
+        F.dense(x, weight, bias).asnumpy(), dense64(x.asnumpy(), weight.asnumpy(), bias.asnumpy()), atol=1e-2
+    )

@@ -1,4 +1,4 @@
-"""The commands: python -m vit_ms train|eval|predict|list."""
+"""The commands: python -m vit_ms train|eval|predict|list|bench."""
 
 import argparse
 import sys
@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command(_eval, "Measure a checkpoint on held-out images.", "--ckpt_path runs/digits/best.ckpt")
     predict = command(_predict, "Say what is in images.", "photo.jpg folder/ --ckpt_path runs/digits/best.ckpt")
     models = command(_list, "List models, recipes and datasets.", "'vit_b*'")
+    bench = command(
+        _bench, "Measure speed on this machine, beside the course's operations, mindcv and timm.", "--quick"
+    )
 
     train.add_argument("--config", default="digits", help="a recipe's name or YAML file (default digits)")
     train.add_argument("--model", help="one of `list`, in place of the recipe's")
@@ -68,6 +71,23 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--batch_size", type=int, help="images a step")
 
     models.add_argument("pattern", nargs="?", default="*", help="of model names, like 'vit_b*'")
+
+    bench.add_argument("--quick", action="store_true", help="three minutes for vit_b_16 on two cores: few, short turns")
+    bench.add_argument("--scaling", action="store_true", help="vit_ms alone, by image size, batch and depth")
+    bench.add_argument("--model", nargs="+", help="of `list` (default vit_b_16; with --scaling one, default vit_s_16)")
+    bench.add_argument("--batch_size", nargs="+", type=int, help="images a step (default 8; with --scaling 1 to 16)")
+    bench.add_argument(
+        "--image_size", nargs="+", type=int, help="pixels (default the model's; with --scaling 224 to 512)"
+    )
+    bench.add_argument("--depth", nargs="+", type=int, help="layers, with --scaling (default 3 to 24)")
+    bench.add_argument("--pass", nargs="+", dest="passes", help="forward, train (default both; with --scaling forward)")
+    bench.add_argument("--precision", nargs="+", help="fp32, bf16 (default both; with --scaling fp32)")
+    bench.add_argument(
+        "--peers", nargs="+", help="vit_ms, reference, mindcv, timm (default all; with --quick not mindcv)"
+    )
+    bench.add_argument("--recipe", help="digits: compare its training step too (default); none")
+    bench.add_argument("--rounds", type=int, help="turns of each (default 7; with --quick 3, training 2)")
+    bench.add_argument("--output", help="folder for the JSON and the picture (default runs/bench)")
     return parser
 
 
@@ -126,6 +146,17 @@ def _list(args: argparse.Namespace) -> list[Path]:
         print("recipes: ", "  ".join(list_recipes()))
         print("datasets:", "  ".join(DATASETS))
     return []
+
+
+def _bench(args: argparse.Namespace) -> list[Path]:
+    from vit_ms import benchmark
+
+    given = {key: value for key, value in vars(args).items() if key not in ("command", "run", "scaling")}
+    given = {key: value for key, value in given.items() if value is not None}
+    for key in ("peers", "recipe") if args.scaling else ("depth",):
+        if key in given:
+            raise UserError(f"--{key} does not go {'with' if args.scaling else 'without'} --scaling")
+    return (benchmark.scaling if args.scaling else benchmark.bench)(**given)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -55,8 +55,9 @@ def _exp(x: Tensor) -> Tensor:
     """e^x for x <= 0, to an absolute 2e-7.
 
     The fused kernels' own is off by 5e-6 in the middle and 3e-4 at -20. This one is e^(x/16) - 1 as a Taylor polynomial,
-    then three times e^2y - 1 = (e^y - 1)(e^y - 1 + 2), which keeps the rounding errors small near 0, and last a square, which
-    keeps them smaller than e^x far from it: the gradient of GELU multiplies it by x^3. Below -32, at 1e-14, it is held.
+    then three times e^2y - 1 = (e^y - 1)(e^y - 1 + 2), which keeps the rounding errors small near 0, and last a square,
+    which keeps them smaller than e^x far from it: the gradient of GELU multiplies it by x^3. Below -32, at 1e-14, it is
+    held.
     """
     if not fused():
         return _exp_native(x)
@@ -203,7 +204,7 @@ def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor
         Tensor, shape and dtype of x.
     """
     rows = _cast(_reshape(x, (-1, x.shape[-1])), ms.float32)
-    if fast_on_cpu():
+    if fast_on_cpu() and x.ndim > 1:  # MindSpore cannot fuse the gradient of a single vector
         rows = _layer_norm(rows, gamma, beta, epsilon)
     else:
         rows, _, _ = ops.LayerNorm(-1, -1, epsilon)(rows, gamma, beta)

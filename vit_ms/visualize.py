@@ -13,7 +13,7 @@ from vit_ms.files import whole_file
 # parse_math=False: names of files and classes may hold a $.
 
 # Okabe & Ito's palette: told apart by colour-blind readers too.
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
 
 
 def _save(figure: Figure, path: str | Path | None) -> None:
@@ -146,6 +146,104 @@ def plot_top5(
             bars.text(share + 0.01, position, f"{share:.1%}", va="center", fontsize=8)
         for side in ("top", "right", "bottom"):
             bars.spines[side].set_visible(False)
+    _save(figure, path)
+    return figure
+
+
+PEER_COLOURS = {"vit_ms": BLUE, "timm": ORANGE, "mindcv": GREEN, "reference": GREY}
+
+
+def plot_bench(rows: list[dict], subtitle: str = "", path: str | Path | None = None) -> Figure:
+    """Images a second of every contender, a panel for each row of the comparison, with the quartiles as whiskers.
+
+    Above the bars of vit_ms stands how many times as fast as timm they are.
+
+    Args:
+        rows (list[dict]): each with title, contenders (peer, precision, images_per_s as quartiles) and speedups (of, over,
+            median), as bench.json has them.
+        subtitle (str): the machine and the versions.
+        path (str or Path): the PNG; None: none.
+    """
+    columns = min(len(rows), 3)
+    lines = -(-len(rows) // columns)
+    figure = Figure(figsize=(0.6 + 3.9 * columns, 0.7 + 3.6 * lines), layout="constrained")
+    figure.suptitle("Images a second" + (f"\n{subtitle}" if subtitle else ""), fontsize=9)
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in panels[len(rows) :]:
+        axes.set_axis_off()
+    for axes, row in zip(panels, rows, strict=False):
+        ratios = {item["of"]: item["median"] for item in row["speedups"] if item["over"].startswith("timm ")}
+        for position, item in enumerate(row["contenders"]):
+            rate, name = item["images_per_s"], f"{item['peer']} {item['precision']}"
+            height = rate["median"]
+            whiskers = [[height - rate["lower"]], [rate["upper"] - height]]
+            axes.bar(
+                position,
+                height,
+                yerr=whiskers,
+                capsize=3,
+                color=PEER_COLOURS[item["peer"]],
+                hatch="//" if item["precision"] == "bf16" else None,
+                edgecolor="white",
+            )
+            if name in ratios:
+                axes.annotate(
+                    f"{ratios[name]:.2f}x\ntimm",
+                    (position, rate["upper"]),
+                    xytext=(0, 3),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=8,
+                )
+        labels = [f"{item['peer']}\n{item['precision']}" for item in row["contenders"]]
+        axes.set_xticks(range(len(labels)), labels, fontsize=7)
+        axes.set_title(row["title"], fontsize=9)
+        axes.margins(y=0.16)
+        axes.grid(axis="y", alpha=0.3)
+        axes.set_axisbelow(True)
+    _save(figure, path)
+    return figure
+
+
+def plot_scaling(series: list[dict], subtitle: str = "", path: str | Path | None = None) -> Figure:
+    """The time of a step against what varies, a panel for each such thing, on logarithmic scales, with the fitted power.
+
+    Args:
+        series (list[dict]): each with vary, pass, precision, exponent and points, as scaling.json has them.
+        subtitle (str): the model, the machine and the versions.
+        path (str or Path): the PNG; None: none.
+    """
+    varied = list(dict.fromkeys(item["vary"] for item in series))
+    figure = Figure(figsize=(0.6 + 3.9 * len(varied), 4.2), layout="constrained")
+    figure.suptitle("Time of a step" + (f"\n{subtitle}" if subtitle else ""), fontsize=9)
+    for axes, vary in zip(figure.subplots(1, len(varied), squeeze=False)[0], varied, strict=True):
+        for item in series:
+            if item["vary"] != vary:
+                continue
+            sizes = np.array([point[vary] for point in item["points"]], float)
+            median, lower, upper = (
+                np.array([point["ms_per_step"][name] for point in item["points"]])
+                for name in ("median", "lower", "upper")
+            )
+            colour = {"forward": BLUE, "train": ORANGE}[item["pass"]]
+            marker, style = ("s", "--") if item["precision"] == "bf16" else ("o", "-")
+            label = f"{'training step' if item['pass'] == 'train' else 'forward'}, {item['precision']}"
+            if item["exponent"] is not None:
+                # The line of least squares goes through the mean of the logarithms.
+                middle = np.exp(np.log(sizes).mean()), np.exp(np.log(median).mean())
+                axes.plot(sizes, middle[1] * (sizes / middle[0]) ** item["exponent"], style, color=colour, alpha=0.6)
+                label += f": power {item['exponent']:.2f}"
+            axes.errorbar(
+                sizes, median, [median - lower, upper - median], fmt=marker, color=colour, capsize=3, label=label
+            )
+        axes.set(xscale="log", yscale="log", xlabel=vary.replace("_", " "), ylabel="ms")
+        ticks = sorted({point[vary] for item in series if item["vary"] == vary for point in item["points"]})
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.set_xticks([], minor=True)
+        for form in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            form("{x:,g}")  # 60, not 6 x 10^1
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(fontsize=8)
     _save(figure, path)
     return figure
 

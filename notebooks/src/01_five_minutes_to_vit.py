@@ -30,21 +30,22 @@
 # %% [markdown] lang="en"
 # ## 1. Set up
 #
-# `vit_ms` is imported first: it sets the environment variables that keep MindSpore quiet and its kernels fast, and MindSpore
-# reads them when it is imported itself.
+# `vit_ms` is imported first: it sets the environment variables that keep MindSpore quiet and its kernels fast, and
+# MindSpore reads them when it is imported itself.
 #
-# `runtime.setup` chooses the device, the execution mode and the random seed, and says what it chose. On a CPU "fused kernels"
-# means that MindSpore joins neighbouring elementwise operations into one pass over the data. `device_target="auto"` takes
-# an Ascend NPU where there is one and the CPU otherwise, so on Ascend **there is nothing to change**. (To get an error
-# instead of the CPU when the NPU is not found, write `device_target="Ascend"`.)
+# `runtime.setup` chooses the device, the execution mode and the random seed, and says what it chose. On a CPU "fused
+# kernels" means that MindSpore joins neighbouring elementwise operations into one pass over the data.
+# `device_target="auto"` takes an Ascend NPU where there is one and the CPU otherwise, so on Ascend **there is nothing to
+# change**. (To get an error instead of the CPU when the NPU is not found, write `device_target="Ascend"`.)
 
 # %% [markdown] lang="zh"
 # ## 1. 准备环境
 #
-# 请最先导入 `vit_ms`：它会设置几个环境变量，让 MindSpore 少输出无关日志、算子跑得更快，而这些变量只在 MindSpore 被导入时读取。
+# 请最先导入 `vit_ms`：它会设置几个环境变量，让 MindSpore 少输出无关日志、算子跑得更快，而这些变量只在 MindSpore
+# 被导入时读取。
 #
-# `runtime.setup` 决定设备、执行模式和随机种子，并返回它的选择。CPU 上的 “fused kernels”（算子融合）是指 MindSpore 把相邻的逐元素
-# 运算合成一个算子，数据只需读写一遍。`device_target="auto"` 表示有昇腾 NPU 就用 NPU，否则用 CPU，所以
+# `runtime.setup` 决定设备、执行模式和随机种子，并返回它的选择。CPU 上的 “fused kernels”（算子融合）是指 MindSpore
+# 把相邻的逐元素运算合成一个算子，数据只需读写一遍。`device_target="auto"` 表示有昇腾 NPU 就用 NPU，否则用 CPU，所以
 # 在昇腾上**一行代码都不用改**。（如果希望找不到 NPU 时直接报错，而不是退回 CPU，就写 `device_target="Ascend"`。）
 
 # %%
