@@ -14,7 +14,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from vit_ms.layers import FeedForward, LayerNorm, ResidualCell
+from vit_ms.layers import Dense, LayerNorm, ResidualCell
 from vit_ms.losses import CrossEntropySmooth
 
 
@@ -39,7 +39,7 @@ class MeanSquare(nn.Cell):
 def step(factor=0.5, depth=1, batch=3, loss=CrossEntropySmooth) -> list[float]:
     """The loss, and the sum of the absolute gradients of each parameter."""
     ms.set_seed(0)
-    blocks = [ResidualCell(nn.SequentialCell(LayerNorm((7,)), FeedForward(7, 5, 7))) for _ in range(depth)]
+    blocks = [ResidualCell(nn.SequentialCell(Dense(7, 7), LayerNorm((7,)))) for _ in range(depth)]
     network, loss_fn = nn.SequentialCell(Scaled(factor), *blocks), loss()
     images = np.random.default_rng(0).standard_normal((batch, 7)).astype(np.float32)
     labels = Tensor(np.arange(batch) % 7, ms.int32)

@@ -286,6 +286,9 @@ def test_peers_that_are_not_installed_are_named_once(faults, monkeypatch, capsys
     rows = json.loads(Path("runs/bench/bench.json").read_text(encoding="utf-8"))["rows"]
     assert [item["peer"] for item in rows[0]["contenders"]] == ["vit_ms", "vit_ms", "reference"]
     assert main(["bench", "--peers", "timm"]) == 2
+    monkeypatch.setattr(benchmark, "installed", lambda peer: True)
+    assert main(["bench", "--peers", "mindcv", "--model", "vit_ti_16"]) == 2
+    assert capsys.readouterr().err.endswith("vit_ms: mindcv has no vit_ti_16 for 224 px and is left out there\n")
 
 
 def test_who_fails_is_told_in_a_line_and_the_others_go_on(faults, capsys):

@@ -56,27 +56,21 @@ def test_the_networks_differ():
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory) -> Path:
-    """A cache with the kernels of the first network, which a process has left."""
-    folder = tmp_path_factory.mktemp("first")
+    """A cache, empty before, in which two processes have compiled the kernels of the first network at the same time."""
+    folder = tmp_path_factory.mktemp("fusion")
     (folder / "cache").mkdir()
-    Process(folder, folder / "cache", "base").check()
-    assert kernels(folder / "cache")
+    for process in [Process(folder / name, folder / "cache", "base") for name in ("one", "other")]:
+        process.check()
     return folder / "cache"
 
 
-def test_a_second_process_takes_the_kernels_from_the_cache(cache, tmp_path):
+def test_two_processes_can_compile_the_same_kernels_at_once(cache):
+    assert kernels(cache)
+
+
+def test_each_network_gets_its_own_kernels_from_the_cache(cache, tmp_path):
     before = kernels(cache)
-    Process(tmp_path, cache, "base").check()
+    Process(tmp_path / "again", cache, "base").check()
     assert kernels(cache) == before
-
-
-def test_other_networks_do_not_get_the_first_one_s_kernels(cache, tmp_path):
-    before = kernels(cache)
-    Process(tmp_path, cache, *(name for name in CASES if name != "base")).check()
+    Process(tmp_path / "others", cache, *(name for name in CASES if name != "base")).check()
     assert kernels(cache) > before
-
-
-def test_two_processes_can_compile_the_same_kernels_at_once(tmp_path):
-    (tmp_path / "cache").mkdir()
-    for process in [Process(tmp_path / str(i), tmp_path / "cache", "base") for i in range(2)]:
-        process.check()

@@ -37,7 +37,11 @@ def numpy_attention(cell: Attention, x: np.ndarray, heads: int) -> np.ndarray:
     return np.concatenate(results, -1) @ weights["out.weight"].T + weights["out.bias"]
 
 
-@pytest.mark.parametrize("dim, heads", [(12, 1), (12, 3), (12, 12), (10, 2)])
+@pytest.mark.parametrize(
+    "dim, heads, mode",
+    [(12, 3, "graph"), (12, 3, "pynative"), (12, 1, "pynative"), (12, 12, "pynative"), (10, 2, "pynative")],
+    indirect=["mode"],
+)
 def test_attention_is_the_paper_s(dim, heads, mode):
     cell = randomize(Attention(dim, heads))
     x = random(3, 7, dim)
@@ -49,6 +53,7 @@ def test_attention_has_the_head_count_of_the_course_by_default():
 
 
 def test_attention_does_not_see_the_order_of_tokens_but_what_they_are():
+    runtime.setup("CPU", "pynative")  # here and below: saves a compilation
     cell, x = randomize(Attention(12, 3)), random(2, 7, 12)
     order = np.random.default_rng(0).permutation(7)
     y = cell(Tensor(x)).asnumpy()
@@ -69,6 +74,7 @@ def test_feed_forward_is_two_layers_on_each_token(mode):
 
 
 def test_feed_forward_takes_its_widths_from_the_input_and_its_activation_from_the_caller():
+    runtime.setup("CPU", "pynative")
     cell = randomize(FeedForward(6, activation=nn.ReLU))
     assert [tuple(p.shape) for p in cell.get_parameters()] == [(6, 6), (6,), (6, 6), (6,)]
     x = random(2, 5, 6)
@@ -88,6 +94,7 @@ def test_bare_cells_have_the_numerics_of_the_course():
 
 @pytest.mark.parametrize("word", NUMERICS)
 def test_numerics_give_their_cells(word):
+    runtime.setup("CPU", "pynative")
     numerics = NUMERICS[word]
     cells = numerics.cells()
     x = random(3, 8, scale=1e-3)
@@ -175,7 +182,11 @@ def test_attention_keep_prob_is_the_share_of_weights_that_stays():
     assert kept.std() == pytest.approx((50 * 0.9 * 0.1) ** 0.5, rel=0.1)  # the mean is the same for any keep_prob
 
 
-@pytest.mark.parametrize("image, patch, channels", [(8, 4, 3), (9, 3, 1), (4, 1, 2)])
+@pytest.mark.parametrize(
+    "image, patch, channels, mode",
+    [(8, 4, 3, "graph"), (8, 4, 3, "pynative"), (9, 3, 1, "pynative"), (4, 1, 2, "pynative")],
+    indirect=["mode"],
+)
 def test_patch_embedding_is_a_convolution(image, patch, channels, mode):
     cell = randomize(PatchEmbedding(image, patch, 10, channels))
     x = Tensor(random(2, channels, image, image))

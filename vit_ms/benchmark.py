@@ -489,7 +489,7 @@ def _report(options: dict, notes: list[str]) -> dict:
         "notes": notes,
     }
     if (load := report["machine"]["load"] or 0.0) > 0.25 * report["machine"]["cores"]:
-        notes.append(f"other programs had {load:.1f} cores in the last minute: where they go on, the figures suffer")
+        notes.append(f"the machine's load was {load:.1f} in the last minute: figures are good where nothing else runs")
     print("\n".join([_subtitle(report), *notes]))
     return report
 
@@ -567,6 +567,10 @@ def bench(
                 title = f"{work['model']}, batch {size}, {work['arguments'].get('image_size')} px, "
                 title += "training step" if kind == "train" else "forward"
                 rows.append(Row(title, work, size, kind == "train", names))
+
+    rows = [row for row in rows if row.names]
+    if not rows:
+        raise UserError(notes[-1])
 
     options = {"model": model, "batch_size": batch_size, "image_size": image_size, "pass": passes}
     options |= {"precision": precision, "peers": peers, "recipe": recipe, "rounds": rounds, "quick": quick}

@@ -100,10 +100,9 @@ class AdamW(nn.Optimizer):
         root_c2 = ops.sqrt(1.0 - ops.pow(self.beta2, step))
         lr, eps, decay_scale = lr * root_c2 / c1, self.eps * root_c2, c1 / root_c2
         update = ops.partial(_adamw, self.update, self.beta1, self.beta2, lr, eps, decay_scale)
-        tensors = (self._parameters, self.moments1, self.moments2, gradients)
-        if self.is_group:  # weight_decay is a tuple, one a parameter
-            return _map(update, weight_decay, *tensors)
-        return _map(ops.partial(update, weight_decay), *tensors)
+        if not self.is_group:
+            weight_decay = (weight_decay,) * len(gradients)
+        return _map(update, weight_decay, self._parameters, self.moments1, self.moments2, gradients)
 
 
 # One node that is expanded at the end of compilation: a Python loop over 150 parameters takes it 10 s longer.
