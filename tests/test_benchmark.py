@@ -30,35 +30,34 @@ VIT_MS, BF16, REFERENCE, TIMM = (
     Contender(*words.split()) for words in ("vit_ms fp32", "vit_ms bf16", "reference fp32", "timm fp32")
 )
 
-# Speaks as a contender's process does, with made-up times: vit_ms takes 2 s a step, others 6 s, the product 0.1 s. In the
-# folder of the test, faults.json says who fails at what.
+# Speaks as a contender's process does, with made-up times: a step takes vit_ms 2 s, the product 0.1 s and all others 6 s;
+# with --scaling, as its batch, depth and number of pixels. Its first argument is a file that says who fails at what.
 FAKE = """
 import json, os, sys
 from pathlib import Path
 
-peer, precision = sys.argv[1:3]
-faults = json.loads(Path({faults!r}).read_text())
+faults, (peer, precision) = json.loads(Path(sys.argv[1]).read_text()), sys.argv[2:4]
+sizes = {}
 for line in sys.stdin:
     order = json.loads(line)
     word = next(iter(order))
-    fault = faults.get(f"{{peer}} {{precision}} {{word}}") or faults.get(order.get("prepare"))
+    fault = faults.get(f"{peer} {precision} {word}") or faults.get(order.get("prepare"))
     if fault == "dies":
         print("Traceback\\n  the last line\\n", file=sys.stderr, flush=True)
         os._exit(3)
-    size = 1
-    if "case" in order and "network" in order["case"]:
-        network = order["case"]["network"]["arguments"]
-        size = order["case"]["batch_size"] * network["num_layers"] * network["image_size"] ** 2
-    answer = {{"error": "RuntimeError: no room"}} if fault else {{
-        "load": {{"note": ""}},
-        "prepare": {{"first_step": 1.5, "kernels": int(peer == "vit_ms"), "memory": 2_000_000_000}},
-        "time": {{"steps": 2, "seconds": {{"vit_ms": 4.0, "product": 0.2}}.get(peer, 12.0), "memory": 3_000_000_000}},
-    }}[word]
-    if "prepare" in order:
-        sizes = globals().setdefault("sizes", {{}})
-        sizes[order["prepare"]] = size
-    elif "time" in order and order["time"] != "step" and not fault:
-        answer["seconds"] = 1e-4 * sizes[order["time"]]
+    if fault:
+        answer = {"error": "RuntimeError: no room"}
+    elif word == "load":
+        answer = {"note": ""}
+    elif word == "prepare":
+        answer = {"first_step": 1.5, "kernels": int(peer == "vit_ms"), "memory": 2_000_000_000}
+        if order["prepare"] != "step":
+            arguments = order["case"]["network"]["arguments"]
+            pixels = arguments["image_size"] ** 2
+            sizes[order["prepare"]] = order["case"]["batch_size"] * arguments["num_layers"] * pixels
+    else:
+        seconds = 1e-4 * sizes[order["time"]] if sizes else {"vit_ms": 4.0, "product": 0.2}.get(peer, 12.0)
+        answer = {"steps": 2, "seconds": seconds, "memory": 3_000_000_000, "cpu_seconds": 0.0}
     print(json.dumps(answer), flush=True)
 """
 
@@ -68,9 +67,9 @@ def faults(tmp_path, monkeypatch):
     """The contenders' processes are made up and all peers installed; what is put into the file fails."""
     path = tmp_path / "faults.json"
     path.write_text("{}", encoding="utf-8")
-    (tmp_path / "fake.py").write_text(FAKE.format(faults=str(path)), encoding="utf-8")
-    monkeypatch.setattr(_bench_processes, "WORKER", [sys.executable, str(tmp_path / "fake.py")])
+    monkeypatch.setattr(_bench_processes, "WORKER", [sys.executable, "-c", FAKE, str(path)])
     monkeypatch.setattr(benchmark, "installed", lambda peer: True)
+    monkeypatch.setattr(benchmark, "_busy_seconds", lambda: None)
     return lambda kinds: path.write_text(json.dumps(kinds), encoding="utf-8")
 
 
@@ -305,6 +304,22 @@ def test_who_fails_is_told_in_a_line_and_the_others_go_on(faults, capsys):
     faults({f"{peer} fp32 load": "fails" for peer in benchmark.PEERS})
     assert main(["bench", *options]) == 1
     assert "vit_ms: nothing was measured" in capsys.readouterr().err
+
+
+def test_a_disturbed_machine_is_told_of(faults, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(benchmark, "_cores", lambda: 6)
+    assert benchmark.others_cores(7.0, 1.5) == 3.5  # two of the cores that others used are not ours
+    assert benchmark.others_cores(3.0, 1.5) == 0.0
+    monkeypatch.setattr(benchmark, "_busy_seconds", lambda: 0.0)
+    monkeypatch.setattr(benchmark, "others_cores", lambda busy, own: 2.0)
+    assert main(["bench", "--recipe", "none", "--pass", "train", "--precision", "fp32", "--rounds", "1"]) == 0
+    said = capsys.readouterr().out
+    told = "vit_b_16, batch 8, 224 px, training step: other programs used 2.0 of the 6 cores meanwhile"
+    assert told in said
+    report = json.loads(Path("runs/bench/bench.json").read_text(encoding="utf-8"))
+    assert {turn["others_cores"] for item in report["rows"][0]["contenders"] for turn in item["turns"]} == {2.0}
+    assert any(told in note for note in report["notes"])
 
 
 def test_quick_gives_the_slow_ones_one_turn(faults):

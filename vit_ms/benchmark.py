@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shlex
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -51,6 +52,7 @@ ROUNDS, SECONDS = 7, 1.0  # seconds are of a turn, which is one step at least
 # --quick: three minutes for ViT-B/16 on two cores, of which compiling takes half. mindcv would take another forty seconds.
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_PEERS = {"forward": 3, "train": 2}, 0.3, ("vit_ms", "reference", "timm")
 SLOW = ("reference", "mindcv")  # they are the course's operations: in fp32 alone, and --quick gives them one turn
+DISTURBING = 0.2  # cores: where other programs use more, the user is told
 STEP = "step"  # what the case of a process that has one is called
 PRODUCT = 2048  # side of the square matrices whose product is the machine's peak
 
@@ -199,6 +201,7 @@ class Meter:
     def turn(self, contender: Contender, result: dict, number: int, name: str = STEP) -> bool:
         """Have a contender run a case for a turn's time, and add that to its result; False: it failed."""
         seconds = QUICK_SECONDS if self.quick else SECONDS
+        start, busy = time.perf_counter(), _busy_seconds()
         try:
             answer = self.processes.ask(contender, time=name, seconds=seconds)
         except ContenderFailed as failure:
@@ -206,9 +209,20 @@ class Meter:
             return False
         finally:
             self.bar.update()
-        result["turns"].append({"round": number, "steps": answer["steps"], "seconds": answer["seconds"]})
+        turn = {"round": number, "steps": answer["steps"], "seconds": answer["seconds"]}
+        if busy is not None:
+            taken = time.perf_counter() - start
+            turn["others_cores"] = others_cores((_busy_seconds() - busy) / taken, answer["cpu_seconds"] / taken)
+        result["turns"].append(turn)
         result["memory_bytes"] = answer["memory"]
         return True
+
+    def _tell_of_others(self, title: str, results: Iterable[dict]) -> None:
+        others = [turn.get("others_cores", 0.0) for result in results for turn in result["turns"]]
+        if others and (cores := float(np.median(others))) > DISTURBING:
+            self.say(
+                f"{title}: other programs used {cores:.1f} of the {_cores()} cores meanwhile; measure on an idle machine"
+            )
 
     def _failed(self, contender: Contender, name: str, failure: ContenderFailed) -> None:
         if name == STEP:
@@ -256,6 +270,7 @@ class Meter:
                         present.remove(contender)
         if not self.quick:
             self.processes.end(contender for contender in present if contender != PEAK)
+        self._tell_of_others(row.title, results.values())
         return evaluated(row, [result for result in results.values() if result["turns"]])
 
     def settings(self, contender: Contender, cases: dict[str, dict], rounds: int) -> dict[str, dict]:
@@ -274,6 +289,7 @@ class Meter:
                 if not self.turn(contender, results[name], number, name):
                     del results[name]
         self.processes.end([contender])
+        self._tell_of_others(str(contender), results.values())
         for name, result in results.items():
             times = quartiles(1000 * time for time in step_times(result["turns"]).values())
             results[name] = {"first_step_s": result["first_step_s"], "turns": result["turns"], "ms_per_step": times}
@@ -335,6 +351,32 @@ def _speedups(contenders: list[dict]) -> list[dict]:
     return found
 
 
+def others_cores(busy: float, own: float) -> float:
+    """How many of the cores that we may use others used, at the least.
+
+    Args:
+        busy (float): cores of the machine that somebody used.
+        own (float): cores that we used.
+    """
+    free_to_others = os.cpu_count() - _cores()
+    return max(0.0, busy - own - free_to_others)
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _busy_seconds() -> float | None:
+    """What all cores together have worked since the start; None where the system does not tell."""
+    try:
+        words = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()
+        user, nice, system, _, _, interrupts, soft_interrupts, stolen = map(int, words[1:9])
+        return (user + nice + system + interrupts + soft_interrupts + stolen) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
+
+
 def _free_memory() -> float:
     """Bytes that programs can have without swapping; infinite where the system does not tell."""
     try:
@@ -387,15 +429,13 @@ def _number(value: float) -> str:
 
 
 def machine() -> dict:
-    """What the figures are measured on: processor, cores that this process may use, memory, operating system, and how many
-    cores were in use in the minute before."""
+    """What the figures are measured on: processor, cores that this process may use, memory, operating system."""
     processor = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -403,10 +443,9 @@ def machine() -> dict:
     return {
         "processor": processor,
         "amx_bf16": runtime.has_bf16_units(),
-        "cores": cores,
+        "cores": _cores(),
         "memory_bytes": memory,
         "system": platform.system(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 
 
@@ -488,8 +527,6 @@ def _report(options: dict, notes: list[str]) -> dict:
         "versions": versions(),
         "notes": notes,
     }
-    if (load := report["machine"]["load"] or 0.0) > 0.25 * report["machine"]["cores"]:
-        notes.append(f"the machine's load was {load:.1f} in the last minute: figures are good where nothing else runs")
     print("\n".join([_subtitle(report), *notes]))
     return report
 
