@@ -115,7 +115,7 @@ def test_fit_learns_and_reports_each_epoch(mode, capsys):
     epochs = engine.fit(step, _batches(points, labels, 32), 3, on_epoch_end, log_interval=2)
     assert told == [(1, True), (2, True), (3, True)]
     assert [done.epoch for done in epochs] == [1, 2, 3]
-    assert epochs[0].loss > max(epochs[1].loss, epochs[2].loss) and epochs[2].accuracy > 0.9
+    assert epochs[0].loss > max(epochs[1].loss, epochs[2].loss) and epochs[2].accuracy > 0.8
     shown = capsys.readouterr().err
     assert "9/9" in shown and "loss=" in shown and "acc=" in shown and "val_acc=0.5000" in shown
 
