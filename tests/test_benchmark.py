@@ -315,11 +315,13 @@ def test_a_disturbed_machine_is_told_of(faults, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "others_cores", lambda busy, own: 2.0)
     assert main(["bench", "--recipe", "none", "--pass", "train", "--precision", "fp32", "--rounds", "1"]) == 0
     said = capsys.readouterr().out
-    told = "vit_b_16, batch 8, 224 px, training step: other programs used 2.0 of the 6 cores meanwhile"
-    assert told in said
+    told = "  other programs used 2.0 of the 6 cores meanwhile: measure again on an idle machine"
+    assert told in said.splitlines()
     report = json.loads(Path("runs/bench/bench.json").read_text(encoding="utf-8"))
     assert {turn["others_cores"] for item in report["rows"][0]["contenders"] for turn in item["turns"]} == {2.0}
-    assert any(told in note for note in report["notes"])
+    assert report["rows"][0]["disturbance"] == told
+    assert main(["bench", "--scaling", "--rounds", "1"]) == 0
+    assert told in capsys.readouterr().out.splitlines()
 
 
 def test_quick_gives_the_slow_ones_one_turn(faults):

@@ -217,13 +217,6 @@ class Meter:
         result["memory_bytes"] = answer["memory"]
         return True
 
-    def _tell_of_others(self, title: str, results: Iterable[dict]) -> None:
-        others = [turn.get("others_cores", 0.0) for result in results for turn in result["turns"]]
-        if others and (cores := float(np.median(others))) > DISTURBING:
-            self.say(
-                f"{title}: other programs used {cores:.1f} of the {_cores()} cores meanwhile; measure on an idle machine"
-            )
-
     def _failed(self, contender: Contender, name: str, failure: ContenderFailed) -> None:
         if name == STEP:
             self.say(f"{contender} is left out: {failure}")
@@ -270,7 +263,6 @@ class Meter:
                         present.remove(contender)
         if not self.quick:
             self.processes.end(contender for contender in present if contender != PEAK)
-        self._tell_of_others(row.title, results.values())
         return evaluated(row, [result for result in results.values() if result["turns"]])
 
     def settings(self, contender: Contender, cases: dict[str, dict], rounds: int) -> dict[str, dict]:
@@ -289,7 +281,8 @@ class Meter:
                 if not self.turn(contender, results[name], number, name):
                     del results[name]
         self.processes.end([contender])
-        self._tell_of_others(str(contender), results.values())
+        if warning := disturbance(results.values()):
+            self.say(warning)
         for name, result in results.items():
             times = quartiles(1000 * time for time in step_times(result["turns"]).values())
             results[name] = {"first_step_s": result["first_step_s"], "turns": result["turns"], "ms_per_step": times}
@@ -335,6 +328,7 @@ def evaluated(row: Row, results: list[dict]) -> dict:
         "peak_turns": peak,
         "contenders": contenders,
         "speedups": _speedups(contenders),
+        "disturbance": disturbance(results),
     }
 
 
@@ -349,6 +343,14 @@ def _speedups(contenders: list[dict]) -> list[dict]:
                 if ratio := speedup(mine["turns"], peer["turns"]):
                     found.append({**names, **ratio})
     return found
+
+
+def disturbance(results: Iterable[dict]) -> str | None:
+    """What the user should know of other programs during these contenders' turns; None: nothing, or nothing is known."""
+    others = [turn.get("others_cores", 0.0) for result in results for turn in result["turns"]]
+    if not others or (cores := float(np.median(others))) < DISTURBING:
+        return None
+    return f"  other programs used {cores:.1f} of the {_cores()} cores meanwhile: measure again on an idle machine"
 
 
 def others_cores(busy: float, own: float) -> float:
@@ -412,7 +414,7 @@ def table(row: dict) -> str:
         ]
         ratios = [speedups.get((of, name)) for of in mine] if speedups else []
         lines.append(cells + [f"{ratio:.2f}x" if ratio else "" for ratio in ratios])
-    return "\n".join(["", row["title"], *_aligned(lines)])
+    return "\n".join(["", row["title"], *_aligned(lines), *filter(None, [row["disturbance"]])])
 
 
 def _aligned(lines: list[list[str]]) -> list[str]:
