@@ -38,12 +38,13 @@ class TrainStep(nn.Cell):
     """Forward, loss, gradients, clipping and update as one cell, so that graph mode compiles them as one graph.
 
     Args:
-        network (nn.Cell): images to logits.
-        loss_fn (nn.Cell): logits and labels to a scalar.
+        network (nn.Cell): images to logits, or to a tuple of them of which the first are judged.
+        loss_fn (nn.Cell): logits and labels to a scalar; with a teacher, logits, labels and the teacher's logits.
         optimizer (nn.Optimizer): over the parameters to train.
         clip_grad (float): largest global norm of the gradients; None: no clipping.
         loss_scaler (amp.LossScaler): keeps small gradients above float16's smallest number; a step whose gradients overflow
             all the same updates nothing. None: none.
+        teacher (nn.Cell): images to logits; it is not trained. None: none.
 
     Inputs:
         - **images** (Tensor): what the network takes, (B, C, height, width).
@@ -63,6 +64,7 @@ class TrainStep(nn.Cell):
         optimizer: nn.Optimizer,
         clip_grad: float | None = None,
         loss_scaler: amp.LossScaler | None = None,
+        teacher: nn.Cell | None = None,
     ):
         # Without the prefix the parameters keep their names, "cls" and not "network.cls".
         super().__init__(auto_prefix=False)
@@ -71,11 +73,19 @@ class TrainStep(nn.Cell):
         self.optimizer = optimizer
         self.clip_grad = clip_grad
         self.loss_scaler = loss_scaler
+        self.teacher = teacher
+        if teacher is not None:
+            teacher.set_train(False)
         self.grad_fn = ms.value_and_grad(self.forward, None, optimizer.parameters, has_aux=True)
 
     def forward(self, images, labels):
         logits = self.network(images)
-        loss = self.loss_fn(logits, labels)
+        if self.teacher is None:
+            loss = self.loss_fn(logits, labels)
+        else:
+            loss = self.loss_fn(logits, labels, ops.stop_gradient(self.teacher(images)))
+        if isinstance(logits, tuple):
+            logits = logits[0]
         return loss if self.loss_scaler is None else self.loss_scaler.scale(loss), loss, logits
 
     def construct(self, images, labels):

@@ -34,17 +34,28 @@ def typed(value, hint, where: str):
 
     Args:
         value: from a file, a command or a call.
-        hint: int, float, str, bool, dict, a list of one of them, or any of them `| None`.
+        hint: int, float, str, bool, dict, a list or tuple of them, or any of them with `|`.
         where (str): names the thing in the message.
     """
     if typing.get_origin(hint) in (types.UnionType, typing.Union):  # Python 3.10 makes an Optional of the first
-        if value is None:
+        kinds = typing.get_args(hint)
+        if value is None and types.NoneType in kinds:
             return None
-        hint = next(item for item in typing.get_args(hint) if item is not types.NoneType)
+        kinds = [item for item in kinds if item is not types.NoneType]
+        # Of several the one that the value has the look of, or the first, which then says what is wrong.
+        looks = [
+            item for item in kinds if isinstance(value, (list, tuple)) == (typing.get_origin(item) in (list, tuple))
+        ]
+        hint = (looks or kinds)[0]
     if typing.get_origin(hint) is list:
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where} is {value!r}; it must be a list")
         return [typed(item, *typing.get_args(hint), where) for item in value]
+    if typing.get_origin(hint) is tuple:
+        kinds = typing.get_args(hint)
+        if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
+            raise UserError(f"{where} is {value!r}; it must be a list of {len(kinds)}")
+        return tuple(typed(item, kind, where) for item, kind in zip(value, kinds, strict=True))
     if hint is float and not isinstance(value, (bool, dict, list, type(None))):
         try:
             if math.isfinite(float(value)):

@@ -18,6 +18,7 @@ _matmul = ops.MatMul()
 _matmul_nt = ops.MatMul(transpose_b=True)
 _batch_matmul = ops.BatchMatMul()
 _batch_matmul_nt = ops.BatchMatMul(transpose_b=True)
+_batch_matmul_tn = ops.BatchMatMul(transpose_a=True)
 _reshape = ops.Reshape()
 _bias_add = ops.BiasAdd()
 _abs, _cast, _divide, _exp_native = ops.Abs(), ops.Cast(), ops.RealDiv(), ops.Exp()
@@ -30,7 +31,7 @@ def _compute_cast(x: Tensor) -> Tensor:
     return x if dtype is None else _cast(x, dtype)
 
 
-def dense(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x w^T + b over the last axis.
 
     One product of two matrices with the weight as stored, (out, in). On CPU the gradient of the native bias addition costs
@@ -39,15 +40,16 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Args:
         x (Tensor): (..., in), float.
         weight (Tensor): (out, in).
-        bias (Tensor): (out,).
+        bias (Tensor): (out,); None: none.
 
     Returns:
         Tensor, (..., out), dtype of x, or the half precision that is set.
     """
     x = _compute_cast(x)
-    weight, bias = _cast(weight, x.dtype), _cast(bias, x.dtype)
-    y = _matmul_nt(_reshape(x, (-1, x.shape[-1])), weight)
-    y = y + bias if fast_on_cpu() else _bias_add(y, bias)
+    y = _matmul_nt(_reshape(x, (-1, x.shape[-1])), _cast(weight, x.dtype))
+    if bias is not None:
+        bias = _cast(bias, x.dtype)
+        y = y + bias if fast_on_cpu() else _bias_add(y, bias)
     return _reshape(y, x.shape[:-1] + (weight.shape[0],))
 
 
@@ -245,20 +247,275 @@ def patch_embed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return dense(patchify(x, p), weight.reshape(d, -1), bias)
 
 
-def attention_weights(q: Tensor, k: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)), in float32 whatever the inputs are (Vaswani et al. 2017, equation 1).
+class _RowNorm(nn.Cell):
+    """Rows normalised, as in _LayerNorm but without gamma and beta."""
+
+    def construct(self, rows, epsilon):
+        return _layer_norm.normalise(rows, epsilon)[0]
+
+    def bprop(self, rows, epsilon, out, dy):
+        h, scale = _layer_norm.normalise(_again(rows, dy), epsilon)
+        return (dy - _means(dy) - h * _means(dy * h)) * scale, 0.0
+
+
+_row_norm = _RowNorm()
+
+
+def group_norm(x: Tensor, gamma: Tensor, beta: Tensor, num_groups: int, epsilon: float) -> Tensor:
+    """Group normalisation (Wu & He 2018, equation 7): mean and variance are of an image's group of channels.
+
+    In float32 whatever the input is.
+
+    Args:
+        x (Tensor): (B, C, height, width), float.
+        gamma, beta (Tensor): (C,), float32.
+        num_groups (int): C is divisible by it.
+        epsilon (float): added to the variance.
+
+    Returns:
+        Tensor, shape and dtype of x.
+    """
+    b, c, _, _ = x.shape
+    rows = _cast(_reshape(x, (b * num_groups, -1)), ms.float32)
+    if fast_on_cpu():
+        rows = _row_norm(rows, epsilon)
+    else:
+        rows = rows - rows.mean(axis=1, keep_dims=True)
+        rows = rows * _rsqrt((rows * rows).mean(axis=1, keep_dims=True) + epsilon)
+    channels = _reshape(rows, (b, c, -1)) * _reshape(gamma, (1, c, 1)) + _reshape(beta, (1, c, 1))
+    return _cast(_reshape(channels, x.shape), x.dtype)
+
+
+def conv2d(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """A convolution without bias, padded as TensorFlow's SAME: ceil(height / stride) rows, an odd row of zeros goes below.
+
+    On CPU one with 1 x 1 kernels is a matrix product, twice as fast as MindSpore's convolution, and so is one whose stride
+    is its kernel, hundreds of times as fast.
+
+    Args:
+        x (Tensor): (B, C, height, width), float.
+        weight (Tensor): (D, C, P, P).
+        stride (int): of the kernels.
+
+    Returns:
+        Tensor, (B, D, ceil(height / stride), ceil(width / stride)), dtype of x, or the half precision that is set.
+    """
+    d, c, kernel_size, _ = weight.shape
+    if fast_on_cpu() and stride == kernel_size > 1 and x.shape[2] % stride == 0 and x.shape[3] % stride == 0:
+        b, _, height, width = x.shape
+        x = dense(patchify(x, stride), weight.reshape(d, -1), None)  # (B, N, D)
+        return x.transpose(0, 2, 1).reshape(b, d, height // stride, width // stride)
+    if not (fast_on_cpu() and kernel_size == 1):
+        x = _compute_cast(x)
+        conv = ops.Conv2D(d, kernel_size, mode=1, pad_mode="same", stride=stride)
+        return conv(x, _cast(weight, x.dtype))
+    if stride > 1:
+        # Indexing with ::stride has no gradient in PyNative mode.
+        x = ops.strided_slice(x, (0, 0, 0, 0), x.shape, (1, 1, stride, stride))
+    b, _, height, width = x.shape
+    weight = ops.broadcast_to(_reshape(_cast(weight, x.dtype), (1, d, c)), (b, d, c))
+    return _reshape(_batch_matmul(weight, _reshape(x, (b, c, -1))), (b, d, height, width))
+
+
+def standardize(weight: Tensor, form: str) -> Tensor:
+    """A convolution's weight with mean 0 and variance 1 for each output channel (Qiao et al. 2019, equation 4).
+
+    Args:
+        weight (Tensor): (D, C, P, P), float32.
+        form (str): `"std"`: divided by standard deviation + 1e-5 (Google), `"variance"`: by sqrt(variance + 1e-8) (timm).
+
+    Returns:
+        Tensor, shape and dtype of weight.
+    """
+    rows = _reshape(weight, (weight.shape[0], -1))
+    centred = rows - rows.mean(axis=1, keep_dims=True)
+    variance = (centred * centred).mean(axis=1, keep_dims=True)
+    if form == "std":
+        # The root's gradient at 0, for rows of equal weights, would be infinite.
+        rows = _divide(centred, ops.sqrt(_maximum(variance, 1e-30)) + 1e-5)
+    else:
+        rows = centred * _rsqrt(variance + 1e-8)
+    return _reshape(rows, weight.shape)
+
+
+@ops.constexpr
+def _taps(length: int, kernel_size: int) -> Tensor:
+    """For each place of a side and each tap of a kernel the place that the tap reads; `length` beyond the border."""
+    places = np.arange(length)[:, None] + np.arange(kernel_size) - kernel_size // 2
+    places[(places < 0) | (places >= length)] = length
+    return Tensor(places.reshape(-1), ms.int32)
+
+
+@ops.constexpr
+def _bands(width: int, kernel_size: int) -> Tensor:
+    """(taps, width, rows, width): 1 where tap (row, column) takes input column u to output column w, [tap, w, row, u]."""
+    bands = np.zeros((kernel_size, kernel_size, width, kernel_size, width), np.float32)
+    for column in range(kernel_size):
+        shift = np.eye(width, k=column - kernel_size // 2)
+        for row in range(kernel_size):
+            bands[row, column, :, row] = shift
+    return Tensor(bands.reshape(kernel_size**2, -1))
+
+
+@ops.constexpr
+def _zeros(shape: tuple) -> Tensor:
+    return Tensor(np.zeros(shape, np.float32))
+
+
+class _DepthwiseConv(nn.Cell):
+    """For each channel a product of matrices: rows of the image, with those above and below at their side, times bands.
+
+    A band matrix takes a row of the image to a row of the result: it has a kernel's row in each of its rows, one step
+    further each time (a Toeplitz matrix). Most of it is zeros, and yet the products take half as long as MindSpore's
+    convolution, and the gradients a fourth.
+    """
+
+    def unfold(self, x, kernel_size):
+        """(C, B, H, W) -> (C, B H, kernel_size W): each row beside its neighbours."""
+        c, b, h, w = x.shape
+        x = _reshape(ops.concat((x, _zeros((c, b, 1, w))), axis=2), (c * b, h + 1, w))
+        return _reshape(ops.gather(x, _taps(h, kernel_size), 1), (c, b * h, kernel_size * w))
+
+    def convolve(self, x, kernels):
+        c, _, _, w = x.shape
+        kernel_size = kernels.shape[1]
+        bands = _matmul(_reshape(kernels, (c, -1)), _bands(w, kernel_size))
+        bands = _reshape(bands, (c, w, kernel_size * w))
+        return _reshape(_batch_matmul_nt(self.unfold(x, kernel_size), bands), x.shape)
+
+    def construct(self, x, kernels):
+        return self.convolve(x, kernels)
+
+    def bprop(self, x, kernels, out, dy):
+        c, b, h, w = x.shape
+        kernel_size = kernels.shape[1]
+        dx = self.convolve(dy, ops.flip(kernels, (1, 2)))
+        rows = self.unfold(_again(x, dy), kernel_size)
+        dbands = _batch_matmul_tn(_reshape(dy, (c, b * h, w)), rows)  # (C, W, kernel_size W)
+        dkernels = _matmul_nt(_reshape(dbands, (c, -1)), _bands(w, kernel_size))
+        return dx, _reshape(dkernels, kernels.shape)
+
+
+_depthwise_conv = _DepthwiseConv()
+_WIDEST_BANDS = 112  # with more columns the bands cost more than MindSpore's convolution
+
+
+def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -> Tensor:
+    """A convolution of each channel with a kernel of its own, padded with zeros to the same size.
+
+    Args:
+        x (Tensor): (B, height, width, C), float.
+        weight (Tensor): (C, 1, P, P), P odd.
+        bias (Tensor): (C,); None: none.
+        stride (int): of the kernels.
+
+    Returns:
+        Tensor, (B, ceil(height / stride), ceil(width / stride), C), dtype of x, or the half precision that is set.
+    """
+    c, _, kernel_size, _ = weight.shape
+    if fast_on_cpu() and stride == 1 and x.shape[2] <= _WIDEST_BANDS and x.dtype == ms.float32:
+        x = _depthwise_conv(x.transpose(3, 0, 1, 2), _reshape(weight, (c, kernel_size, kernel_size)))  # (C, B, H, W)
+        x = x.transpose(1, 2, 3, 0)
+    else:
+        x = _compute_cast(x.transpose(0, 3, 1, 2))  # (B, C, H, W)
+        padding = kernel_size // 2
+        conv = ops.Conv2D(c, kernel_size, mode=1, pad_mode="pad", pad=padding, stride=stride, group=c)
+        x = conv(x, _cast(weight, x.dtype)).transpose(0, 2, 3, 1)
+    return x if bias is None else x + _cast(bias, x.dtype)
+
+
+@ops.constexpr
+def _rolled(h: int, w: int, rows: int, columns: int) -> Tensor:
+    """For each place of a map the place that comes there, both counted row by row."""
+    return Tensor(np.roll(np.arange(h * w).reshape(h, w), (-rows, -columns), (0, 1)).reshape(-1), ms.int32)
+
+
+class _Roll(nn.Cell):
+    """Its gradient rolls back; that of the gathering would be a scattering."""
+
+    def moved(self, x, rows, columns):
+        b, h, w, d = x.shape
+        return _reshape(ops.gather(_reshape(x, (b, h * w, d)), _rolled(h, w, rows, columns), 1), x.shape)
+
+    def construct(self, x, rows, columns):
+        return self.moved(x, rows, columns)
+
+    def bprop(self, x, rows, columns, out, dy):
+        _, h, w, _ = x.shape
+        return self.moved(dy, (h - rows) % h, (w - columns) % w), 0, 0
+
+
+_roll = _Roll()
+
+
+def roll(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Move a map up by rows and to the left by columns; what leaves it comes in on the other side.
+
+    On CPU by gathering whole tokens: slices of rows take four times as long.
+
+    Args:
+        x (Tensor): (B, height, width, D).
+        rows, columns (int): at least 0, below height and width.
+
+    Returns:
+        Tensor, shape and dtype of x.
+    """
+    if not rows and not columns:
+        return x
+    if fast_on_cpu():
+        return _roll(x, rows, columns)
+    # An empty slice has no gradient.
+    x = ops.concat((x[:, rows:], x[:, :rows]), axis=1) if rows else x
+    return ops.concat((x[:, :, columns:], x[:, :, :columns]), axis=2) if columns else x
+
+
+def patchify_map(x: Tensor, patch_size: int) -> Tensor:
+    """Cut maps into patches: (B, height, width, C) -> (B, height / P, width / P, P P C), a patch as rows, columns, channels.
+
+    Rows and columns that make no whole patch are left out, as a convolution without padding leaves them.
+    """
+    b, h, w, c = x.shape
+    p = patch_size
+    rows, columns = h // p, w // p
+    if h % p or w % p:
+        x = x[:, : rows * p, : columns * p]
+    x = x.reshape(b, rows, p, columns, p, c).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, rows, columns, p * p * c)
+
+
+def patch_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution of a map whose stride is its kernel, as `patch_embed` of an image.
+
+    Args:
+        x (Tensor): (B, height, width, C), float.
+        weight (Tensor): (D, C, P, P), the convolution's.
+        bias (Tensor): (D,).
+
+    Returns:
+        Tensor, (B, height // P, width // P, D).
+    """
+    d, _, p, _ = weight.shape
+    return dense(patchify_map(x, p), weight.transpose(0, 2, 3, 1).reshape(d, -1), bias)
+
+
+def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias), in float32 whatever the inputs are (Vaswani et al. 2017, equation 1).
 
     q is scaled, not the scores: N x d numbers instead of N x N.
 
     Args:
         q, k (Tensor): (B, H, N, d), float.
+        bias (Tensor): float32, of a shape that broadcasts to (B, H, N, N); None: none.
 
     Returns:
         Tensor, (B, H, N, N), dtype of q; each row sums to 1.
     """
     scale = q.shape[-1] ** -0.5
     scores = _batch_matmul_nt(q * scale, k) if fast_on_cpu() else _batch_matmul_nt(q, k) * scale  # (B, H, N, N)
-    return ops.softmax(scores.astype(ms.float32), axis=-1).astype(q.dtype)
+    scores = scores.astype(ms.float32)
+    if bias is not None:
+        scores = scores + bias
+    return ops.softmax(scores, axis=-1).astype(q.dtype)
 
 
 def flash_serves(dtype: ms.dtype, head_dim: int, keep_prob: float) -> bool:
@@ -267,16 +524,24 @@ def flash_serves(dtype: ms.dtype, head_dim: int, keep_prob: float) -> bool:
     return on_ascend() and half and head_dim % 16 == 0 and head_dim <= 512 and keep_prob == 1.0
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, dropout: nn.Dropout) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v (Vaswani et al. 2017, equation 1).
+def attention(q: Tensor, k: Tensor, v: Tensor, dropout: nn.Dropout, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias) v (Vaswani et al. 2017, equation 1; the bias: Liu et al. 2021, equation 4).
 
     Args:
         q, k, v (Tensor): (B, H, N, d), float.
         dropout (nn.Dropout): of the weights.
+        bias (Tensor): float32, (H, N, N), or (W, H, N, N) where the sequences are of W windows an image, one bias for each
+            window; None: none.
 
     Returns:
         Tensor, (B, H, N, d), dtype of q.
     """
-    if flash_serves(q.dtype, q.shape[-1], 1.0 - dropout.p):
+    if bias is None and flash_serves(q.dtype, q.shape[-1], 1.0 - dropout.p):
         return ops.flash_attention_score(q, k, v, q.shape[1], scalar_value=q.shape[-1] ** -0.5, input_layout="BNSD")
-    return _batch_matmul(dropout(attention_weights(q, k)), v)
+    shape = q.shape
+    if bias is not None and bias.ndim == 4:
+        # The windows of an image stand beside its heads, for each has its own bias: (B / W, W H, N, d).
+        windows, heads, n, _ = bias.shape
+        bias = bias.reshape(windows * heads, n, n)
+        q, k, v = [x.reshape(-1, windows * heads, n, shape[-1]) for x in (q, k, v)]
+    return _batch_matmul(dropout(attention_weights(q, k, bias)), v).reshape(shape)

@@ -6,8 +6,10 @@ Shape comments: B images, C channels, P patch size, N tokens, D embed_dim, H hea
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, Uniform, initializer
 
@@ -17,36 +19,67 @@ from vit_ms.errors import UserError, check_positive
 
 @dataclass(frozen=True)
 class Numerics:
-    """The choices in which libraries differ and which move the logits.
+    """The choices in which libraries differ and which move the logits; None: the network has no such thing.
 
     Args:
         epsilon (float): added to the variance in LayerNorm.
         gelu (str): `"erf"` for the exact GELU, `"tanh"` for its approximation.
+        head_epsilon (float): that of ConvNeXt's last LayerNorm, if it is another.
+        group_epsilon (float): added to the variance in GroupNorm.
+        standardize (str): how convolutions are standardised, `"std"` or `"variance"`, as `functional.standardize` takes it.
     """
 
-    epsilon: float
-    gelu: str
+    epsilon: float | None = None
+    gelu: str | None = None
+    head_epsilon: float | None = None
+    group_epsilon: float | None = None
+    standardize: str | None = None
 
     def __str__(self) -> str:
-        return f"LayerNorm epsilon {self.epsilon:g}, {self.gelu} GELU"
+        words = [] if self.epsilon is None else [f"LayerNorm epsilon {self.epsilon:g}"]
+        words += [] if self.head_epsilon is None else [f"{self.head_epsilon:g} before the head"]
+        words += [] if self.gelu is None else [f"{self.gelu} GELU"]
+        words += [] if self.group_epsilon is None else [f"GroupNorm epsilon {self.group_epsilon:g}"]
+        words += [] if self.standardize is None else [f"weights standardised by {self.standardize}"]
+        return ", ".join(words)
 
     def cells(self) -> dict:
-        """The `norm` and `activation` arguments of a model that has these numerics."""
-        epsilon, approximate = self.epsilon, self.gelu == "tanh"
-        return {
-            "norm": lambda shape: LayerNorm(shape, epsilon=epsilon),
-            "activation": lambda: GELU(approximate=approximate),
-        }
+        """The arguments of a model that has these numerics: `norm` and `activation`, and those of convolutions."""
+        cells = {}
+        if self.epsilon is not None:
+            cells["norm"] = partial(LayerNorm, epsilon=self.epsilon)
+        if self.head_epsilon is not None:
+            cells["head_norm"] = partial(LayerNorm, epsilon=self.head_epsilon)
+        if self.gelu is not None:
+            cells["activation"] = partial(GELU, approximate=self.gelu == "tanh")
+        if self.group_epsilon is not None:
+            cells |= {"group_epsilon": self.group_epsilon, "standardize": self.standardize}
+        return cells
 
 
-# MindSpore's defaults, and so the course's and mindcv's, are epsilon 1e-7 and the tanh GELU. The ViT papers' code has 1e-6
-# with tanh; timm, which most published weights are for, has 1e-6 with erf.
+# Of ViT and DeiT. MindSpore's defaults, and so the course's and mindcv's, are epsilon 1e-7 and the tanh GELU. The ViT
+# papers' code has 1e-6 with tanh; timm, which most published weights are for, has 1e-6 with erf; Hugging Face's files say
+# theirs in config.json, and this is what it says most often.
 NUMERICS = {
     "timm": Numerics(1e-6, "erf"),
     "google": Numerics(1e-6, "tanh"),
     "course": Numerics(1e-7, "tanh"),
     "mindcv": Numerics(1e-7, "tanh"),
+    "hf": Numerics(1e-12, "erf"),
 }
+
+
+def pair(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of an image size, which may be one number for both.
+
+    Raises:
+        UserError: If one is below 1, or there are not two.
+    """
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) != 2:
+        raise UserError(f"image_size is {image_size}; it must be one number, or height and width")
+    check_positive(image_size=min(sides))
+    return sides
 
 
 def check_keep_prob(name: str, value: float) -> None:
@@ -62,6 +95,7 @@ class Dense(nn.Dense):
         in_channels (int): width of the input.
         out_channels (int): width of the output.
         weight_init (str or Initializer): Glorot uniform by default.
+        has_bias (bool): whether b is there.
 
     Inputs:
         - **x** (Tensor): (..., in_channels), float.
@@ -73,11 +107,11 @@ class Dense(nn.Dense):
         vit_jax/models_vit.py, `MlpBlock`; nn.Dense for the names.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, weight_init="xavier_uniform"):
-        super().__init__(in_channels, out_channels, weight_init=weight_init, bias_init="zeros")
+    def __init__(self, in_channels: int, out_channels: int, weight_init="xavier_uniform", has_bias: bool = True):
+        super().__init__(in_channels, out_channels, weight_init=weight_init, bias_init="zeros", has_bias=has_bias)
 
     def construct(self, x):
-        return F.dense(x, self.weight, self.bias)
+        return F.dense(x, self.weight, self.bias if self.has_bias else None)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -171,6 +205,68 @@ class DropPath(nn.Cell):
         return x * mask
 
 
+def relative_position_index(grid: tuple[int, int], num_prefix: int = 0) -> np.ndarray:
+    """For each pair of tokens the row of the bias table that their distance has.
+
+    Args:
+        grid (tuple): rows and columns of tokens.
+        num_prefix (int): tokens before those of the grid. They have no place in it: the three last rows of the table are for
+            pairs of such a token and one of the grid, the reverse, and two such tokens.
+
+    Returns:
+        ndarray, (N, N), int32: of the distance (i, j) from the second to the first, (i + rows - 1)(2 columns - 1) + j +
+        columns - 1.
+
+    Reference:
+        Liu et al. 2021, section 3.2; the rows for the class token: Bao et al. 2022, beit/modeling_finetune.py.
+    """
+    rows, columns = grid
+    row, column = (places.reshape(-1) for places in np.indices(grid))
+    below = row[:, None] - row[None, :] + rows - 1  # (rows columns, rows columns)
+    right = column[:, None] - column[None, :] + columns - 1
+    distances = (2 * rows - 1) * (2 * columns - 1)
+    index = np.full((num_prefix + len(row),) * 2, distances + 2)
+    index[:num_prefix, num_prefix:] = distances
+    index[num_prefix:, :num_prefix] = distances + 1
+    index[num_prefix:, num_prefix:] = below * (2 * columns - 1) + right
+    return index.astype(np.int32)
+
+
+class RelativePositionBias(nn.Cell):
+    """What attention adds to its scores, learned for each head and each distance of two tokens in rows and columns.
+
+    Args:
+        grid (tuple): rows and columns of tokens.
+        num_heads (int): H.
+        num_prefix (int): tokens before those of the grid, such as the class token.
+
+    Outputs:
+        Tensor, (H, N, N), float32.
+
+    Reference:
+        Liu et al. 2021, equation 4.
+    """
+
+    def __init__(self, grid: tuple[int, int], num_heads: int, num_prefix: int = 0):
+        super().__init__()
+        self.grid, self.num_prefix = tuple(grid), num_prefix
+        index = relative_position_index(grid, num_prefix)
+        self.num_tokens = len(index)
+        self.index = Tensor(index.reshape(-1))
+        table_rows = (2 * grid[0] - 1) * (2 * grid[1] - 1) + (3 if num_prefix else 0)
+        self.relative_position_bias_table = init(
+            Normal(0.02), (table_rows, num_heads), ms.float32, "relative_position_bias_table"
+        )
+
+    def by_distance(self):
+        """(H, N, N)"""
+        bias = ops.gather(self.relative_position_bias_table, self.index, 0)  # (N N, H)
+        return bias.transpose(1, 0).reshape(-1, self.num_tokens, self.num_tokens)
+
+    def construct(self):
+        return self.by_distance()
+
+
 class Attention(nn.Cell):
     """Multi-head self-attention.
 
@@ -179,6 +275,7 @@ class Attention(nn.Cell):
         num_heads (int): H.
         keep_prob (float): of the dropout after the output projection.
         attention_keep_prob (float): of the dropout on the attention weights.
+        position_bias (nn.Cell): called without inputs it gives what is added to the scores, (H, N, N); None: nothing.
 
     Inputs:
         - **x** (Tensor): (B, N, D), float.
@@ -193,7 +290,14 @@ class Attention(nn.Cell):
         Dosovitskiy et al. 2021, equations 5 to 8; Vaswani et al. 2017, section 3.2.
     """
 
-    def __init__(self, dim: int, num_heads: int = 8, keep_prob: float = 1.0, attention_keep_prob: float = 1.0):
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        keep_prob: float = 1.0,
+        attention_keep_prob: float = 1.0,
+        position_bias: nn.Cell | None = None,
+    ):
         super().__init__()
         check_positive(embed_dim=dim, num_heads=num_heads)
         if dim % num_heads:
@@ -207,12 +311,14 @@ class Attention(nn.Cell):
         self.attn_drop = nn.Dropout(p=1.0 - attention_keep_prob)
         self.out = Dense(dim, dim)
         self.out_drop = nn.Dropout(p=1.0 - keep_prob)
+        self.position_bias = position_bias
 
     def construct(self, x):
         b, n, c = x.shape
+        bias = None if self.position_bias is None else self.position_bias()
         qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, self.head_dim)
         q, k, v = ops.unstack(qkv.transpose(2, 0, 3, 1, 4), axis=0)  # each (B, H, N, d)
-        out = F.attention(q, k, v, self.attn_drop)  # (B, H, N, d)
+        out = F.attention(q, k, v, self.attn_drop, bias)  # (B, H, N, d)
         out = out.transpose(0, 2, 1, 3).reshape(b, n, c)  # heads side by side again: (B, N, D)
         return self.out_drop(self.out(out))
 
@@ -293,16 +399,16 @@ class PatchEmbedding(nn.Cell):
     """An image as a sequence of embedded patches.
 
     Args:
-        image_size (int): height and width in pixels, divisible by patch_size.
+        image_size (int or tuple): height and width in pixels, or both if they are the same, divisible by patch_size.
         patch_size (int): P.
         embed_dim (int): D.
         input_channels (int): C.
 
     Inputs:
-        - **x** (Tensor): (B, C, image_size, image_size), float.
+        - **x** (Tensor): (B, C, height, width), float.
 
     Outputs:
-        Tensor, (B, N, D), N = (image_size / P)^2, rows of patches first.
+        Tensor, (B, N, D), N = height width / P^2, rows of patches first.
 
     Raises:
         UserError: If a size is below 1, image_size is not divisible by patch_size, or there are
@@ -315,16 +421,25 @@ class PatchEmbedding(nn.Cell):
 
     MIN_NUM_PATCHES = 4
 
-    def __init__(self, image_size: int = 224, patch_size: int = 16, embed_dim: int = 768, input_channels: int = 3):
+    def __init__(
+        self,
+        image_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        embed_dim: int = 768,
+        input_channels: int = 3,
+    ):
         super().__init__()
-        check_positive(image_size=image_size, patch_size=patch_size, embed_dim=embed_dim, input_channels=input_channels)
-        if image_size % patch_size:
+        height, width = pair(image_size)
+        check_positive(patch_size=patch_size, embed_dim=embed_dim, input_channels=input_channels)
+        if height % patch_size or width % patch_size:
+            nearest = [max(round(side / patch_size), 1) * patch_size for side in (height, width)]
             raise UserError(
                 f"image_size {image_size} is not divisible by patch_size {patch_size}: "
-                f"the nearest that is divisible is {max(round(image_size / patch_size), 1) * patch_size}"
+                f"the nearest that is divisible is {nearest[0] if height == width else tuple(nearest)}"
             )
-        self.image_shape = (input_channels, image_size, image_size)
-        self.num_patches = (image_size // patch_size) ** 2
+        self.image_shape = (input_channels, height, width)
+        self.grid = (height // patch_size, width // patch_size)
+        self.num_patches = self.grid[0] * self.grid[1]
         if self.num_patches < self.MIN_NUM_PATCHES:
             raise UserError(
                 f"image_size {image_size} with patch_size {patch_size} makes {self.num_patches} patch(es), fewer than "
@@ -361,3 +476,59 @@ def init(init_type, shape: tuple, dtype: ms.dtype, name: str, requires_grad: boo
     """
     value: Tensor = initializer(init_type, shape, dtype)
     return Parameter(value, name=name, requires_grad=requires_grad)
+
+
+def sincos_positions(grid: tuple[int, int], embed_dim: int) -> np.ndarray:
+    """Fixed position embeddings: sine and cosine of row and column at embed_dim / 4 wavelengths each.
+
+    Args:
+        grid (tuple): rows and columns of tokens.
+        embed_dim (int): D, divisible by 4.
+
+    Returns:
+        ndarray, (rows columns, D), float32: sin(column w), cos(column w), sin(row w), cos(row w), w from 1 to 1 / 10000.
+
+    Raises:
+        UserError: If D is not divisible by 4.
+
+    Reference:
+        Beyer et al. 2022, Better plain ViT baselines; big_vision/models/vit.py, `posemb_sincos_2d`.
+    """
+    if embed_dim % 4 or embed_dim < 8:
+        raise UserError(f"embed_dim is {embed_dim}; for sin-cos positions it must be a multiple of 4, at least 8")
+    quarter = embed_dim // 4
+    omega = 10000.0 ** (-np.arange(quarter) / (quarter - 1))
+    row, column = (places.reshape(-1, 1) * omega for places in np.indices(grid))  # (rows columns, D / 4)
+    return np.concatenate([np.sin(column), np.cos(column), np.sin(row), np.cos(row)], axis=1).astype(np.float32)
+
+
+class LearnedPositions2D(nn.Cell):
+    """Position embeddings of which one half is learned for each row, the other for each column.
+
+    Args:
+        grid (tuple): rows and columns of tokens.
+        embed_dim (int): D, even.
+
+    Outputs:
+        Tensor, (1, rows columns, D), float32.
+
+    Raises:
+        UserError: If D is odd.
+
+    Reference:
+        Dosovitskiy et al. 2021, appendix D.4.
+    """
+
+    def __init__(self, grid: tuple[int, int], embed_dim: int):
+        super().__init__()
+        if embed_dim % 2:
+            raise UserError(f"embed_dim is {embed_dim}; for 2-D positions it must be even")
+        self.grid = tuple(grid)
+        self.rows = init(Normal(0.02), (grid[0], embed_dim // 2), ms.float32, "rows")
+        self.columns = init(Normal(0.02), (grid[1], embed_dim // 2), ms.float32, "columns")
+
+    def construct(self):
+        rows, columns = self.grid
+        row = ops.tile(self.rows.reshape(rows, 1, -1), (1, columns, 1))
+        column = ops.tile(self.columns.reshape(1, columns, -1), (rows, 1, 1))
+        return ops.concat((row, column), axis=2).reshape(1, rows * columns, -1)

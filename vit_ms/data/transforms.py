@@ -20,7 +20,7 @@ class Preprocessing:
     """How every image, in training, evaluation and prediction, comes to the network's size and scale.
 
     Args:
-        image_size (int): height and width in pixels that the network takes.
+        image_size (int or list[int]): height and width in pixels that the network takes, or one number for both.
         channels (int): 1 for grey, 3 for RGB.
         mean (list[float]): subtracted from each channel, on the scale of 0 to 1.
         std (list[float]): divided by, on the same scale.
@@ -28,12 +28,16 @@ class Preprocessing:
         crop_pct (float): share of the shorter side that evaluation keeps, in (0, 1].
     """
 
-    image_size: int
+    image_size: int | list[int]
     channels: int
     mean: list[float]
     std: list[float]
     interpolation: str = "bilinear"
     crop_pct: float = 0.875
+
+    @property
+    def _sides(self) -> tuple[int, int]:
+        return (self.image_size,) * 2 if isinstance(self.image_size, int) else tuple(self.image_size)
 
     @property
     def _inter(self):
@@ -46,15 +50,15 @@ class Preprocessing:
         ]
 
     def eval_transforms(self) -> list:
-        """Decoded image (height, width, C) uint8 to (C, image_size, image_size) float32: resize, centre crop, normalise.
+        """Decoded image (height, width, C) uint8 to (C, *image_size) float32: resize, centre crop, normalise.
 
-        The shorter side is resized, so that nothing is squashed.
+        The shorter side is resized to the network's longer one, so that nothing is squashed and the crop is full.
         """
-        resize = vision.Resize(round(self.image_size / self.crop_pct), self._inter)
-        return [resize, vision.CenterCrop(self.image_size), *self._to_input()]
+        resize = vision.Resize(round(max(self._sides) / self.crop_pct), self._inter)
+        return [resize, vision.CenterCrop(self._sides), *self._to_input()]
 
     def train_transforms(self, encoded: bool, augment: str, scale: Sequence[float], hflip: float) -> list:
-        """A random view of an image: (C, image_size, image_size) float32.
+        """A random view of an image: (C, *image_size) float32.
 
         Args:
             encoded (bool): whether the image still is the bytes of a file.
@@ -65,11 +69,11 @@ class Preprocessing:
         """
         if augment == "crop":
             crop = vision.RandomCropDecodeResize if encoded else vision.RandomResizedCrop
-            view = [crop(self.image_size, scale=tuple(scale), interpolation=self._inter)]
+            view = [crop(self._sides, scale=tuple(scale), interpolation=self._inter)]
             return view + [vision.RandomHorizontalFlip(hflip)] + self._to_input()
         view = [vision.Decode()] if encoded else []
         if augment == "affine":
-            resize = vision.Resize((self.image_size, self.image_size), self._inter)
+            resize = vision.Resize(self._sides, self._inter)
             # Two numbers for translate would be the range across alone, never negative when both are equal.
             affine = vision.RandomAffine(
                 degrees=15,
@@ -131,7 +135,7 @@ def train_batches(
         num_parallel_workers (int): threads; another number is another random stream.
 
     Returns:
-        Dataset with columns image, (B, C, image_size, image_size) float32, and label, (B,) int32.
+        Dataset with columns image, (B, C, *image_size) float32, and label, (B,) int32.
 
     Raises:
         UserError: If there are fewer images than one batch.
@@ -156,7 +160,7 @@ def eval_batches(
         num_parallel_workers (int): threads.
 
     Returns:
-        Dataset with columns image, (B, C, image_size, image_size) float32, and label, (B,) int32.
+        Dataset with columns image, (B, C, *image_size) float32, and label, (B,) int32.
 
     Raises:
         UserError: If the dataset has no such split.

@@ -3,9 +3,11 @@
 Shape comments: B images, C channels, N patches, D embed_dim, K num_classes.
 """
 
+from functools import partial
+
 import mindspore as ms
 import numpy as np
-from mindspore import nn, ops
+from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import Normal
 
 from vit_ms.errors import UserError, check_positive
@@ -16,12 +18,17 @@ from vit_ms.layers import (
     DropPath,
     FeedForward,
     LayerNorm,
+    LearnedPositions2D,
     PatchEmbedding,
+    RelativePositionBias,
     ResidualCell,
     Tanh,
     check_keep_prob,
     init,
+    sincos_positions,
 )
+
+POSITIONS = ("learned_1d", "learned_2d", "sincos_2d", "relative", "none")
 
 
 class TransformerEncoder(nn.Cell):
@@ -37,6 +44,7 @@ class TransformerEncoder(nn.Cell):
         drop_path_keep_prob (float): of the last block's residual branches; the rate rises linearly from 0 at the first.
         activation (Callable): makes the MLPs' activation cell.
         norm (Callable): makes a normalisation cell from a shape.
+        position_bias (Callable): makes the cell with what an attention adds to its scores; None: nothing.
 
     Inputs:
         - **x** (Tensor): (B, N, D), float.
@@ -62,13 +70,14 @@ class TransformerEncoder(nn.Cell):
         drop_path_keep_prob: float = 1.0,
         activation=GELU,
         norm=LayerNorm,
+        position_bias=None,
     ):
         super().__init__()
         check_positive(num_layers=num_layers)
         check_keep_prob("drop_path_keep_prob", drop_path_keep_prob)
         layers = []
         for path_keep_prob in np.linspace(1.0, drop_path_keep_prob, num_layers).tolist():
-            attention = Attention(dim, num_heads, keep_prob, attention_keep_prob)
+            attention = Attention(dim, num_heads, keep_prob, attention_keep_prob, position_bias and position_bias())
             feedforward = FeedForward(dim, mlp_dim, activation=activation, keep_prob=keep_prob)
             layers.append(
                 nn.SequentialCell(
@@ -89,7 +98,7 @@ class ViT(nn.Cell):
     epsilon 1e-7, tanh GELU). `create_model` gives the numerics of other sources.
 
     Args:
-        image_size (int): height and width in pixels, divisible by patch_size.
+        image_size (int or tuple): height and width in pixels, or both if they are the same, divisible by patch_size.
         input_channels (int): C.
         patch_size (int): height and width of a patch in pixels.
         embed_dim (int): D, divisible by num_heads.
@@ -105,24 +114,29 @@ class ViT(nn.Cell):
         num_classes (int): K.
         representation_size (int): width of a Dense and tanh before the head, the paper's pre-training head; None: none.
         zero_head (bool): the head starts at zero, as the paper fine-tunes.
+        position (str): how tokens know their places. `"learned_1d"`: a vector for each is learned; `"learned_2d"`: half a
+            vector for each row and each column; `"sincos_2d"`: fixed vectors; `"relative"`: attention adds a learned number
+            for each distance; `"none"`: they do not.
 
     Inputs:
-        - **x** (Tensor): (B, C, image_size, image_size), float32 or float16.
+        - **x** (Tensor): (B, C, height, width), float32 or float16.
 
     Outputs:
         Tensor, (B, K), the logits, dtype of x.
 
     Raises:
         UserError: If a size is below 1, image_size is not divisible by patch_size or embed_dim by num_heads, there are
-            fewer than 4 patches, a keep_prob is not in (0, 1], or pool is unknown.
+            fewer than 4 patches, a keep_prob is not in (0, 1], or pool or position is unknown.
 
     Reference:
         Dosovitskiy et al. 2021, equations 1 to 4; vit_jax/models_vit.py for the initial values.
     """
 
+    NUM_PREFIX = 1  # tokens before those of the patches
+
     def __init__(
         self,
-        image_size: int = 224,
+        image_size: int | tuple[int, int] = 224,
         input_channels: int = 3,
         patch_size: int = 16,
         embed_dim: int = 768,
@@ -138,18 +152,28 @@ class ViT(nn.Cell):
         num_classes: int = 1000,
         representation_size: int | None = None,
         zero_head: bool = False,
+        position: str = "learned_1d",
     ):
         super().__init__()
         if pool not in ("cls", "mean"):
             raise UserError(f"pool is {pool!r}; choose 'cls' or 'mean'")
+        if position not in POSITIONS:
+            raise UserError(f"position is {position!r}; choose one of {', '.join(POSITIONS)}")
         check_positive(num_classes=num_classes)
         check_keep_prob("keep_prob", keep_prob)
         self.pool = pool
+        self.position = position
         self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
-        num_tokens = 1 + self.patch_embedding.num_patches
+        grid = self.patch_embedding.grid
+        num_tokens = self.NUM_PREFIX + self.patch_embedding.num_patches
         # The course draws both from N(0, 1), fifty times the scale of the embedded patches they are added to.
         self.cls_token = init("zeros", (1, 1, embed_dim), ms.float32, "cls")
-        self.pos_embedding = init(Normal(0.02), (1, num_tokens, embed_dim), ms.float32, "pos_embedding")
+        if position == "learned_1d":
+            self.pos_embedding = init(Normal(0.02), (1, num_tokens, embed_dim), ms.float32, "pos_embedding")
+        elif position == "learned_2d":
+            self.pos_embedding_2d = LearnedPositions2D(grid, embed_dim)
+        elif position == "sincos_2d":
+            self.pos_sincos = Tensor(sincos_positions(grid, embed_dim)[None])
         self.pos_dropout = nn.Dropout(p=1.0 - keep_prob)
         self.transformer = TransformerEncoder(
             embed_dim,
@@ -161,6 +185,7 @@ class ViT(nn.Cell):
             drop_path_keep_prob,
             activation,
             norm,
+            partial(RelativePositionBias, grid, num_heads, self.NUM_PREFIX) if position == "relative" else None,
         )
         self.norm = norm((embed_dim,))
         self.pre_logits = nn.SequentialCell()
@@ -172,11 +197,27 @@ class ViT(nn.Cell):
         head_init = "zeros" if zero_head else "xavier_uniform"
         self.dense = Dense(representation_size or embed_dim, num_classes, head_init)
 
+    def embed_patches(self, x):
+        """(B, C, height, width) -> (B, N, D)"""
+        return self.patch_embedding(x)
+
+    def prefix_tokens(self):
+        """What stands before the patches in every sequence: (1, NUM_PREFIX, D)."""
+        return self.cls_token
+
+    def embed_tokens(self, x):
+        """The sequence that the encoder reads, equation 1: (B, N, D) -> (B, NUM_PREFIX + N, D)."""
+        if self.position == "learned_2d":
+            x = x + self.pos_embedding_2d().astype(x.dtype)
+        elif self.position == "sincos_2d":
+            x = x + self.pos_sincos.astype(x.dtype)
+        prefix = ops.tile(self.prefix_tokens().astype(x.dtype), (x.shape[0], 1, 1))
+        x = ops.concat((prefix, x), axis=1)  # (B, NUM_PREFIX + N, D)
+        return x + self.pos_embedding.astype(x.dtype) if self.position == "learned_1d" else x
+
     def features(self, x):
-        """The tokens after the last LayerNorm: (B, C, image_size, image_size) -> (B, 1 + N, D), class token first."""
-        x = self.patch_embedding(x)  # (B, N, D)
-        cls = ops.tile(self.cls_token.astype(x.dtype), (x.shape[0], 1, 1))
-        x = ops.concat((cls, x), axis=1) + self.pos_embedding.astype(x.dtype)  # equation 1: (B, 1 + N, D)
+        """The tokens after the last LayerNorm: (B, C, height, width) -> (B, NUM_PREFIX + N, D), class token first."""
+        x = self.embed_tokens(self.embed_patches(x))  # equation 1
         x = self.transformer(self.pos_dropout(x))  # equations 2 and 3
         return self.norm(x)
 
@@ -186,8 +227,8 @@ class ViT(nn.Cell):
             block.recompute()
 
     def construct(self, x):
-        x = self.features(x)  # (B, 1 + N, D)
-        x = x[:, 0] if self.pool == "cls" else x[:, 1:].mean(axis=1)  # equation 4: (B, D)
+        x = self.features(x)  # (B, NUM_PREFIX + N, D)
+        x = x[:, 0] if self.pool == "cls" else x[:, self.NUM_PREFIX :].mean(axis=1)  # equation 4: (B, D)
         x = self.dropout(self.pre_logits(x))
         return self.dense(x)  # (B, K)
 
