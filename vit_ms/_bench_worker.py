@@ -94,9 +94,10 @@ class OnMindSpore:
 
             network = mindcv.create_model(wanted["name"])
         else:
-            from vit_ms.registry import create_model
+            from vit_ms.registry import MODELS, create_model
 
-            numerics = "course" if self.peer == "reference" else "timm"
+            course = self.peer == "reference" and "course" in MODELS[wanted["model"]].numerics
+            numerics = "course" if course else "timm"
             network = create_model(wanted["model"], numerics, **wanted["overrides"])
         self.built = wanted, network
         return network
@@ -169,12 +170,11 @@ class OnPyTorch:
         from timm.models.vision_transformer import VisionTransformer
 
         arguments = wanted["arguments"]
-        shape = {
-            "img_size": arguments["image_size"],
-            "in_chans": arguments["input_channels"],
-            "num_classes": arguments["num_classes"],
-            "global_pool": {"cls": "token", "mean": "avg"}[arguments.get("pool", "cls")],
-        }
+        shape = {"in_chans": arguments["input_channels"], "num_classes": arguments["num_classes"]}
+        if not wanted["model"].startswith("convnext"):
+            shape["img_size"] = arguments["image_size"]
+        if wanted["model"].startswith(("vit", "deit")):
+            shape["global_pool"] = {"cls": "token", "mean": "avg"}[arguments.get("pool", "cls")]
         if wanted["name"] != "VisionTransformer":
             return timm.create_model(wanted["name"], **shape)
         return VisionTransformer(

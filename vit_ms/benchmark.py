@@ -34,7 +34,20 @@ PRECISIONS = ("fp32", "bf16")
 RECIPES = ("digits", "none")
 
 # What the others call our models. mindcv has one name a size; timm's take any, and its class any shape.
-MINDCV = {"vit_b_16": (224, 384), "vit_b_32": (224, 384), "vit_l_16": (224, 384), "vit_l_32": (224,)}
+MINDCV = {
+    ("vit_b_16", 224): "vit_b_16_224",
+    ("vit_b_16", 384): "vit_b_16_384",
+    ("vit_b_32", 224): "vit_b_32_224",
+    ("vit_b_32", 384): "vit_b_32_384",
+    ("vit_l_16", 224): "vit_l_16_224",
+    ("vit_l_16", 384): "vit_l_16_384",
+    ("vit_l_32", 224): "vit_l_32_224",
+    ("swin_t", 224): "swin_tiny",
+    ("convnext_t", 224): "convnext_tiny",
+    ("convnext_s", 224): "convnext_small",
+    ("convnext_b", 224): "convnext_base",
+    ("convnext_l", 224): "convnext_large",
+}
 TIMM = {
     "vit_nano_4": "VisionTransformer",
     "vit_ti_16": "vit_tiny_patch16_224",
@@ -45,6 +58,23 @@ TIMM = {
     "vit_l_16": "vit_large_patch16_224",
     "vit_l_32": "vit_large_patch32_224",
     "vit_h_14": "vit_huge_patch14_224",
+    "vit_r26_s_32": "vit_small_r26_s32_224",
+    "vit_r50_b_16": "vit_base_r50_s16_224",
+    "vit_r50_l_32": "vit_large_r50_s32_224",
+    "deit_ti_16": "deit_tiny_patch16_224",
+    "deit_s_16": "deit_small_patch16_224",
+    "deit_b_16": "deit_base_patch16_224",
+    "deit_ti_16_distilled": "deit_tiny_distilled_patch16_224",
+    "deit_s_16_distilled": "deit_small_distilled_patch16_224",
+    "deit_b_16_distilled": "deit_base_distilled_patch16_224",
+    "swin_t": "swin_tiny_patch4_window7_224",
+    "swin_s": "swin_small_patch4_window7_224",
+    "swin_b": "swin_base_patch4_window7_224",
+    "swin_l": "swin_large_patch4_window7_224",
+    "convnext_t": "convnext_tiny",
+    "convnext_s": "convnext_small",
+    "convnext_b": "convnext_base",
+    "convnext_l": "convnext_large",
 }
 PACKAGES = {"mindcv": ("mindcv",), "timm": ("timm", "torch")}
 
@@ -474,8 +504,8 @@ def network(name: str, overrides: dict) -> dict:
         UserError: If the name or an override is unknown, or an image size impossible.
     """
     arguments = model_arguments(name, overrides)
+    channels = arguments.setdefault("input_channels", 3)
     if "patch_size" in arguments:
-        channels = arguments.setdefault("input_channels", 3)
         PatchEmbedding(arguments["image_size"], arguments["patch_size"], 1, channels)  # it says what is wrong
     arguments.setdefault("num_classes", 1000)
     return {"model": name, "overrides": overrides, "arguments": arguments}
@@ -485,7 +515,7 @@ def _names(work: dict, peers: Sequence[str], precision: Sequence[str], notes: li
     """Who can take part with a network, and what it calls it; those that have it not are noted."""
     model, size = work["model"], work["arguments"].get("image_size")
     known = {
-        "mindcv": f"{model}_{size}" if size in MINDCV.get(model, ()) else None,
+        "mindcv": MINDCV.get((model, size)),
         "timm": TIMM.get(model),
     }
     names = {}
@@ -550,7 +580,7 @@ def bench(
     batch_size: Sequence[int] = (8,),
     image_size: Sequence[int] | None = None,
     passes: Sequence[str] = PASSES,
-    precision: Sequence[str] = PRECISIONS,
+    precision: Sequence[str] | None = None,
     peers: Sequence[str] | None = None,
     recipe: str = "digits",
     rounds: int | None = None,
@@ -564,7 +594,8 @@ def bench(
         batch_size (Sequence[int]): images a step.
         image_size (Sequence[int]): in pixels; None: the models' own.
         passes (Sequence[str]): `"forward"`, `"train"`, or both.
-        precision (Sequence[str]): `"fp32"`, `"bf16"`, or both. The reference and mindcv have only the first.
+        precision (Sequence[str]): `"fp32"`, `"bf16"`, or both. The reference and mindcv have only the first. None: both, but
+            if quick and the processor has no units for bf16, where it is slow in PyTorch, fp32.
         peers (Sequence[str]): of PEERS; None: all, or those of QUICK_PEERS if quick. Who is not installed is left out.
         recipe (str): `"digits"`: its training step is compared too; `"none"`.
         rounds (int): turns of each contender; None: 7, or if quick, 3 of forward passes and 2 of training steps.
@@ -581,6 +612,8 @@ def bench(
     turns = _rounds(rounds, quick)
     if peers is None:
         peers = QUICK_PEERS if quick else PEERS
+    if precision is None:
+        precision = PRECISIONS if runtime.has_bf16_units() or not quick else PRECISIONS[:1]
     for name, values, known in (("pass", passes, PASSES), ("precision", precision, PRECISIONS), ("peer", peers, PEERS)):
         _check_known(name, values, known)
     _check_known("recipe", [recipe], RECIPES)

@@ -1,4 +1,4 @@
-"""The commands: python -m vit_ms train|eval|predict|list|bench."""
+"""The commands: python -m vit_ms train|eval|predict|list|convert|bench."""
 
 import argparse
 import sys
@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = command(_eval, "Measure a checkpoint on held-out images.", "--ckpt_path runs/digits/best.ckpt")
     predict = command(_predict, "Say what is in images.", "photo.jpg folder/ --ckpt_path runs/digits/best.ckpt")
     models = command(_list, "List models, recipes and datasets.", "'vit_b*'")
+    convert = command(
+        _convert, "Save other libraries' weights as ours.", "ViT-B_16-224.npz vit_b_16.ckpt --model vit_b_16"
+    )
     bench = command(
         _bench, "Measure speed on this machine, beside the course's operations, mindcv and timm.", "--quick"
     )
@@ -71,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--batch_size", type=int, help="images a step")
 
     models.add_argument("pattern", nargs="?", default="*", help="of model names, like 'vit_b*'")
+
+    convert.add_argument("src", metavar="SRC", help="weights: .ckpt, .safetensors or Google's .npz")
+    convert.add_argument("dst", metavar="DST", help="the file to write: .ckpt or .safetensors")
+    convert.add_argument("--model", required=True, help="one of `list`, with as many classes as SRC has")
+    convert.add_argument("--source", help="whose they are (course, timm, hf, ...), where the names in SRC do not tell")
+    convert.add_argument("--skip", nargs="+", default=(), metavar="NAME", help="what to leave out: dense. for the head")
+    convert.add_argument("--image_size", type=int, help="pixels that the network is for; positions are resized")
 
     bench.add_argument("--quick", action="store_true", help="three minutes for vit_b_16 on two cores: few, short turns")
     bench.add_argument("--scaling", action="store_true", help="vit_ms alone, by image size, batch and depth")
@@ -146,6 +156,14 @@ def _list(args: argparse.Namespace) -> list[Path]:
         print("recipes: ", "  ".join(list_recipes()))
         print("datasets:", "  ".join(DATASETS))
     return []
+
+
+def _convert(args: argparse.Namespace) -> list[Path]:
+    from vit_ms import runtime
+    from vit_ms.convert import convert
+
+    runtime.setup("CPU", "pynative")
+    return convert(args.src, args.dst, args.model, args.source, args.skip, args.image_size)
 
 
 def _bench(args: argparse.Namespace) -> list[Path]:

@@ -65,6 +65,13 @@ def prepare() -> None:
         os.environ.setdefault("AKG_WHITE_LIST_PATH", str(compiler))  # without it, it prints a line for each kernel
 
 
+def home() -> Path:
+    """The folder for what vit_ms downloads: VIT_MS_HOME, or .cache/vit_ms in the user's own."""
+    if given := os.environ.get("VIT_MS_HOME"):
+        return Path(given)
+    return _scratch()
+
+
 def _scratch() -> Path:
     """A folder of this user's own: what lies in it is loaded as code."""
     try:

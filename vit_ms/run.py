@@ -67,7 +67,12 @@ class RunInfo:
                 )
         image_size = model_arguments(recipe.model, overrides)["image_size"]
         preprocessing = Preprocessing(
-            image_size, dataset.channels, recipe.mean, recipe.std, recipe.interpolation, recipe.crop_pct
+            image_size if isinstance(image_size, int) else list(image_size),
+            dataset.channels,
+            recipe.mean,
+            recipe.std,
+            recipe.interpolation,
+            recipe.crop_pct,
         )
         packages = {name: metadata.version(name) for name in ("mindspore", "numpy")}
         versions = {"vit_ms": vit_ms.__version__, **packages, "python": platform.python_version()}
@@ -158,9 +163,7 @@ def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
     if recipe.recompute:
         network.recompute_blocks()
     if recipe.ckpt_path is not None:
-        source = load_weights(network, recipe.ckpt_path, skip=recipe.ckpt_skip)
-        left_out = f", but for {', '.join(recipe.ckpt_skip)}" if recipe.ckpt_skip else ""
-        say(f"starting from the weights of {recipe.ckpt_path} ({source}){left_out}")
+        say(f"starting from {recipe.ckpt_path}: {load_weights(network, recipe.ckpt_path, skip=recipe.ckpt_skip)}")
     workers = _workers(recipe)
     train_data = train_batches(
         dataset, info.preprocessing, recipe.batch_size, recipe.augment, recipe.scale, recipe.hflip, workers
