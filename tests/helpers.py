@@ -39,9 +39,9 @@ def images(config: dict = SMALL, batch: int = 2, seed: int = 9) -> Tensor:
 
 
 def randomize(cell: nn.Cell, seed: int = 1, scale: float = 0.3) -> nn.Cell:
-    """Give every parameter random values: initial ones hide faults, for zeros and ones stay what they are."""
+    """Give every trained parameter random values: initial ones hide faults, for zeros and ones stay what they are."""
     rng = np.random.default_rng(seed)
-    for parameter in cell.get_parameters():
+    for parameter in cell.trainable_params():
         values = scale * rng.standard_normal(tuple(parameter.shape))
         if parameter.name.endswith("gamma"):
             values += 1.0

@@ -8,7 +8,7 @@ from helpers import random
 from mindspore import Tensor, nn, ops
 
 from vit_ms import engine
-from vit_ms.losses import CrossEntropySmooth
+from vit_ms.losses import CrossEntropySmooth, DistillationLoss
 
 
 def _points(n=64, classes=3, seed=0):
@@ -36,6 +36,48 @@ def test_a_step_is_the_gradient_step(mode):
     assert int(correct) == (labels == 0).sum()  # all logits equal: the first class
     gradient = (np.full((64, 3), 1 / 3) - np.eye(3)[labels]).T @ points / 64
     assert np.allclose(network.weight.asnumpy(), -0.5 * gradient, atol=1e-6)
+
+
+class TwoHeads(nn.Cell):
+    """Two linear heads in training, the mean of their logits in evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = _linear(), _linear()
+
+    def construct(self, x):
+        first, second = self.first(x), self.second(x)
+        return (first, second) if self.training else (first + second) * 0.5
+
+
+def test_a_step_with_a_teacher_moves_the_student_alone(mode):
+    points, labels = _points()
+    student, teacher = TwoHeads().set_train(), nn.SequentialCell(_linear(), nn.Dropout(p=0.5))
+    weight = random(3, 3, seed=5)
+    teacher[0].weight.set_data(Tensor(weight))
+    loss_fn = DistillationLoss(CrossEntropySmooth(num_classes=3), "hard", 0.25)
+    step = engine.TrainStep(student, loss_fn, nn.SGD(student.trainable_params(), 0.5), teacher=teacher)
+    loss, correct = step(Tensor(points), Tensor(labels))
+    assert float(loss) == pytest.approx(np.log(3), rel=1e-5) and int(correct) == (labels == 0).sum()
+    decisions = (points @ weight.T).argmax(1)
+    assert (decisions != labels).any()
+    for head, targets, share in ((student.first, labels, 0.75), (student.second, decisions, 0.25)):
+        gradient = (np.full((64, 3), 1 / 3) - np.eye(3)[targets]).T @ points / 64
+        assert np.allclose(head.weight.asnumpy(), -0.5 * share * gradient, atol=1e-6)
+    assert np.array_equal(teacher[0].weight.asnumpy(), weight)
+
+
+def test_the_teacher_stays_in_evaluation_while_the_student_trains():
+    points, labels = _points()
+    student, teacher = TwoHeads(), nn.SequentialCell(_linear(), nn.Dropout(p=0.5))
+    teacher.set_train(True)
+    loss_fn = DistillationLoss(CrossEntropySmooth(num_classes=3))
+    step = engine.TrainStep(student, loss_fn, nn.SGD(student.trainable_params(), 0.5), teacher=teacher)
+    modes = []
+    engine.fit(
+        step, _batches(points, labels, 32), 1, lambda done: modes.append((student.training, teacher.training)) or {}
+    )
+    assert modes == [(True, False)]
 
 
 class Clip(nn.Cell):

@@ -107,7 +107,185 @@ def attention64_grads(dy, q, k, v):
     return *attention_weights64_grads(dy @ transposed(v), q, k), transposed(attention_weights64(q, k)) @ dy
 
 
-# The functions with their constants bound, for graph mode compiles no lambda.
+def dense_without_bias64(x, weight):
+    return x @ weight.T
+
+
+def dense_without_bias64_grads(dy, x, weight):
+    return dense64_grads(dy, x, weight, None)[:2]
+
+
+def group_norm64(x, gamma, beta):
+    groups = x.reshape(len(x), len(x), -1)  # see group_norm: as many groups as images
+    normed = layer_norm64(groups, 1.0, 0.0).reshape(x.shape)
+    return normed * gamma[:, None, None] + beta[:, None, None]
+
+
+def group_norm64_grads(dy, x, gamma, beta):
+    groups = x.reshape(len(x), len(x), -1)
+    normed = layer_norm64(groups, 1.0, 0.0).reshape(x.shape)
+    dx, _, _ = layer_norm64_grads((dy * gamma[:, None, None]).reshape(groups.shape), groups, 1.0, 0.0)
+    return dx.reshape(x.shape), (dy * normed).sum((0, 2, 3)), dy.sum((0, 2, 3))
+
+
+def same_padding(side, kernel_size, stride):
+    """Zeros before and after a side, of which TensorFlow's SAME puts the odd one after it."""
+    total = max((-(-side // stride) - 1) * stride + kernel_size - side, 0)
+    return total // 2, total - total // 2
+
+
+def even_padding(side, kernel_size, stride):
+    return kernel_size // 2, kernel_size // 2
+
+
+def taps64(x, kernel_size, stride, padding):
+    """The padded x, where x is in it, and for each tap of the kernel what it reads of it."""
+    height, width = x.shape[2:]
+    (above, below), (left, right) = (padding(side, kernel_size, stride) for side in (height, width))
+    padded = np.pad(x, ((0, 0), (0, 0), (above, below), (left, right)))
+    rows, columns = stride * -(-height // stride), stride * -(-width // stride)
+    taps = {
+        (i, j): (slice(None), slice(None), slice(i, i + rows, stride), slice(j, j + columns, stride))
+        for i in range(kernel_size)
+        for j in range(kernel_size)
+    }
+    # What no tap of the last place reads is not there; the slices must be of one length.
+    missing = [
+        max(0, stop - size)
+        for stop, size in zip((rows + kernel_size, columns + kernel_size), padded.shape[2:], strict=True)
+    ]
+    padded = np.pad(padded, ((0, 0), (0, 0), (0, missing[0]), (0, missing[1])))
+    return padded, (slice(None), slice(None), slice(above, above + height), slice(left, left + width)), taps
+
+
+def convolution64(x, weight, stride, padding, product):
+    """A convolution with weight (D, C, P, P), or one of each channel with (C, P, P)."""
+    padded, _, taps = taps64(x, weight.shape[-1], stride, padding)
+    return sum(np.einsum(product, padded[tap], weight[..., i, j]) for (i, j), tap in taps.items())
+
+
+def convolution64_grads(dy, x, weight, stride, padding, product):
+    padded, inside, taps = taps64(x, weight.shape[-1], stride, padding)
+    dpadded, dweight = np.zeros_like(padded), np.zeros_like(weight)
+    inputs, result = product.split("->")
+    of_x, of_weight = inputs.split(",")
+    for (i, j), tap in taps.items():
+        dpadded[tap] += np.einsum(f"{result},{of_weight}->{of_x}", dy, weight[..., i, j])
+        dweight[..., i, j] = np.einsum(f"{result},{of_x}->{of_weight}", dy, padded[tap])
+    return dpadded[inside], dweight
+
+
+FULL, DEPTHWISE = "bchw,dc->bdhw", "bchw,c->bchw"
+
+
+def conv2d64(x, weight):
+    return convolution64(x, weight, len(x) - 1, same_padding, FULL)  # see conv2d for the stride
+
+
+def conv2d64_grads(dy, x, weight):
+    return convolution64_grads(dy, x, weight, len(x) - 1, same_padding, FULL)
+
+
+def channels_first(x):
+    return x.transpose(0, 3, 1, 2)
+
+
+def channels_last(x):
+    return x.transpose(0, 2, 3, 1)
+
+
+def depthwise_conv2d64(x, weight, bias):
+    return channels_last(convolution64(channels_first(x), weight[:, 0], len(x) - 1, even_padding, DEPTHWISE)) + bias
+
+
+def depthwise_conv2d64_grads(dy, x, weight, bias):
+    dx, dweight = convolution64_grads(
+        channels_first(dy), channels_first(x), weight[:, 0], len(x) - 1, even_padding, DEPTHWISE
+    )
+    return channels_last(dx), dweight[:, None], dy.sum((0, 1, 2))
+
+
+def patch_conv64(x, weight, bias):
+    p = weight.shape[-1]
+    rows, columns = x.shape[1] // p, x.shape[2] // p
+    whole = channels_first(x)[:, :, : rows * p, : columns * p]
+    return patch_embed64(whole, weight, bias).reshape(len(x), rows, columns, -1)
+
+
+def patch_conv64_grads(dy, x, weight, bias):
+    p = weight.shape[-1]
+    rows, columns = x.shape[1] // p, x.shape[2] // p
+    whole = channels_first(x)[:, :, : rows * p, : columns * p]
+    dwhole, dweight, dbias = patch_embed64_grads(dy.reshape(len(x), rows * columns, -1), whole, weight, bias)
+    dx = np.zeros(x.shape)
+    dx[:, : rows * p, : columns * p] = channels_last(dwhole)
+    return dx, dweight, dbias
+
+
+def standardize64(weight):
+    centred = weight - weight.mean((1, 2, 3), keepdims=True)
+    variance = weight.var((1, 2, 3), keepdims=True)
+    return np.concatenate([centred / (np.sqrt(variance) + 1e-5), centred / np.sqrt(variance + 1e-8)])
+
+
+def standardize64_grads(dy, weight):
+    """The gradient of c f(v), with c = w - mean and v the mean of c^2, is that of g = dy f(v) + c mean(dy c) 2 f'(v), less
+    its mean."""
+    axes = (1, 2, 3)
+    c, v = weight - weight.mean(axes, keepdims=True), weight.var(axes, keepdims=True)
+    of_std, of_variance = np.split(dy, 2)
+    root = np.sqrt(np.maximum(v, 1e-300))
+    forms = (
+        (of_std, 1 / (root + 1e-5), -0.5 / (root * (root + 1e-5) ** 2)),
+        (of_variance, (v + 1e-8) ** -0.5, -0.5 * (v + 1e-8) ** -1.5),
+    )
+    total = 0.0
+    for part, f, slope in forms:
+        g = part * f + c * (part * c).mean(axes, keepdims=True) * np.where(c == 0, 0.0, 2 * slope)
+        total = total + g - g.mean(axes, keepdims=True)
+    return (total,)
+
+
+ROLLS = ((0, 0), (1, 2), (0, 1), (2, 0), (2, 3))
+
+
+def roll64(x):
+    return np.concatenate([np.roll(x, (-rows, -columns), (1, 2)) for rows, columns in ROLLS])
+
+
+def roll64_grads(dy, x):
+    parts = zip(np.split(dy, len(ROLLS)), ROLLS, strict=True)
+    return (sum(np.roll(part, shift, (1, 2)) for part, shift in parts),)
+
+
+def biased(q, bias):
+    """A bias for each sequence: that of its window, if there are windows."""
+    return (
+        np.tile(bias, (len(q) // len(bias), 1, 1, 1))
+        if bias.ndim == 4
+        else np.broadcast_to(bias, (len(q), *bias.shape))
+    )
+
+
+def attention_with_bias64(q, k, v, bias):
+    scores = q @ transposed(k) / np.sqrt(q.shape[-1]) + biased(q, bias)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True) @ v
+
+
+def attention_with_bias64_grads(dy, q, k, v, bias):
+    scores = q @ transposed(k) / np.sqrt(q.shape[-1]) + biased(q, bias)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    w = e / e.sum(-1, keepdims=True)
+    dw = dy @ transposed(v)
+    dscores = w * (dw - (dw * w).sum(-1, keepdims=True))
+    dbias = dscores.reshape(-1, *bias.shape).sum(0) if bias.ndim == 4 else dscores.sum(0)
+    scale = np.sqrt(q.shape[-1])
+    return dscores @ k / scale, transposed(dscores) @ q / scale, transposed(w) @ dy, dbias
+
+
+# The functions with their constants bound, for graph mode compiles no lambda. Where a table of shapes is to try several
+# constants, the batch says which.
 
 
 def gelu_erf(x):
@@ -126,6 +304,30 @@ def layer_norm(x, gamma, beta):
     return F.layer_norm(x, gamma, beta, 1e-6)
 
 
+def dense_without_bias(x, weight):
+    return F.dense(x, weight, None)
+
+
+def group_norm(x, gamma, beta):
+    return F.group_norm(x, gamma, beta, x.shape[0], 1e-6)
+
+
+def conv2d(x, weight):
+    return F.conv2d(x, weight, x.shape[0] - 1)
+
+
+def depthwise_conv2d(x, weight, bias):
+    return F.depthwise_conv2d(x, weight, bias, x.shape[0] - 1)
+
+
+def standardize(weight):
+    return ops.concat((F.standardize(weight, "std"), F.standardize(weight, "variance")))
+
+
+def roll(x):
+    return ops.concat([F.roll(x, rows, columns) for rows, columns in ROLLS])
+
+
 class Attention(nn.Cell):
     """`F.attention` with the dropout that it is given."""
 
@@ -133,8 +335,8 @@ class Attention(nn.Cell):
         super().__init__()
         self.dropout = nn.Dropout(p=p)
 
-    def construct(self, q, k, v):
-        return F.attention(q, k, v, self.dropout)
+    def construct(self, q, k, v, bias=None):
+        return F.attention(q, k, v, self.dropout, bias)
 
 
 @dataclass(frozen=True)
@@ -146,10 +348,13 @@ class Form:
     grads: Callable
     shapes: tuple[tuple[tuple, ...], ...]
     native_off: float = 5e-6
+    half: bool = True
 
     def cases(self) -> list[tuple[np.ndarray, ...]]:
         """Inputs of all shapes; the first shape once more with the first input in float16, as half precision has it."""
         cases = [tuple(random(*shape, seed=seed) for seed, shape in enumerate(shapes)) for shapes in self.shapes]
+        if not self.half:
+            return cases
         half = tuple(array.astype(np.float16) for array in cases[0])
         return [*cases, half if self.all_half else (half[0], *cases[0][1:])]
 
@@ -216,6 +421,85 @@ FORMS = {
             ((2, 6, 197, 64),) * 3,
         ),
     ),
+    "dense without bias": Form(
+        dense_without_bias,
+        dense_without_bias64,
+        dense_without_bias64_grads,
+        (((2, 3, 7), (5, 7)), ((3, 50, 96), (192, 96))),
+    ),
+    # One bias for all sequences, and one for each of three windows.
+    "attention with a bias": Form(
+        Attention(),
+        attention_with_bias64,
+        attention_with_bias64_grads,
+        (
+            (*((2, 3, 5, 7),) * 3, (3, 5, 5)),
+            (*((6, 2, 5, 7),) * 3, (3, 2, 5, 5)),
+            (*((1, 1, 1, 1),) * 3, (1, 1, 1)),
+            (*((8, 3, 49, 32),) * 3, (4, 3, 49, 49)),
+        ),
+    ),
+    # Two and three groups.
+    "group_norm": Form(
+        group_norm,
+        group_norm64,
+        group_norm64_grads,
+        (((2, 6, 5, 3), (6,), (6,)), ((3, 3, 1, 2), (3,), (3,)), ((2, 64, 14, 15), (64,), (64,))),
+    ),
+    # Strides 1, 2 and 4; odd maps, maps narrower than the kernel, one channel, a stride that is the kernel.
+    "conv2d": Form(
+        conv2d,
+        conv2d64,
+        conv2d64_grads,
+        (
+            ((2, 3, 5, 7), (4, 3, 1, 1)),
+            ((2, 3, 5, 7), (4, 3, 3, 3)),
+            ((3, 3, 5, 7), (4, 3, 1, 1)),
+            ((3, 3, 6, 9), (4, 3, 3, 3)),
+            ((3, 1, 9, 8), (5, 1, 7, 7)),
+            ((3, 2, 3, 2), (2, 2, 5, 5)),
+            ((5, 2, 8, 12), (3, 2, 4, 4)),
+            ((5, 2, 7, 9), (3, 2, 4, 4)),
+            ((3, 64, 16, 15), (96, 64, 1, 1)),
+        ),
+    ),
+    # Strides 1 and 2; kernels of 7, 5, 3 and 1; maps narrower than the kernel, and one too wide for the bands.
+    "depthwise_conv2d": Form(
+        depthwise_conv2d,
+        depthwise_conv2d64,
+        depthwise_conv2d64_grads,
+        (
+            ((2, 5, 9, 4), (4, 1, 7, 7), (4,)),
+            ((2, 3, 2, 3), (3, 1, 7, 7), (3,)),
+            ((2, 1, 1, 1), (1, 1, 5, 5), (1,)),
+            ((2, 6, 5, 2), (2, 1, 3, 3), (2,)),
+            ((2, 3, 4, 2), (2, 1, 1, 1), (2,)),
+            ((2, 2, 113, 2), (2, 1, 3, 3), (2,)),
+            ((3, 7, 6, 3), (3, 1, 3, 3), (3,)),
+            ((3, 5, 7, 3), (3, 1, 7, 7), (3,)),
+            ((2, 14, 14, 48), (48, 1, 7, 7), (48,)),
+        ),
+    ),
+    # The second and third have rows and columns that make no whole patch.
+    "patch_conv": Form(
+        F.patch_conv,
+        patch_conv64,
+        patch_conv64_grads,
+        (
+            ((2, 6, 9, 5), (7, 5, 3, 3), (7,)),
+            ((2, 5, 7, 4), (3, 4, 2, 2), (3,)),
+            ((1, 9, 8, 1), (1, 1, 4, 4), (1,)),
+            ((2, 14, 28, 24), (48, 24, 2, 2), (48,)),
+        ),
+    ),
+    "standardize": Form(
+        standardize,
+        standardize64,
+        standardize64_grads,
+        (((5, 3, 3, 2),), ((4, 1, 1, 2),), ((96, 64, 3, 3),)),
+        half=False,
+    ),
+    "roll": Form(roll, roll64, roll64_grads, (((2, 3, 4, 5),), ((1, 14, 15, 8),))),
 }
 
 
@@ -442,6 +726,8 @@ NATIVE = {
     "tanh": (ops, "tanh"),
     "layer_norm": (ops, "LayerNorm"),
     "patch_embed": (ops, "conv2d"),
+    "conv2d": (ops, "Conv2D"),  # the first case has a kernel of 1
+    "depthwise_conv2d": (ops, "Conv2D"),
 }
 
 

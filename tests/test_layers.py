@@ -16,9 +16,14 @@ from vit_ms.layers import (
     DropPath,
     FeedForward,
     LayerNorm,
+    LearnedPositions2D,
     PatchEmbedding,
+    RelativePositionBias,
     ResidualCell,
     init,
+    pair,
+    relative_position_index,
+    sincos_positions,
 )
 
 
@@ -281,3 +286,75 @@ def test_init_makes_the_parameter_it_is_told():
     assert parameter.asnumpy().std() == pytest.approx(0.02, rel=0.1)
     assert init("zeros", (2,), ms.float16, "x").requires_grad
     assert init("zeros", (2,), ms.float16, "x").dtype == ms.float16
+
+
+# Places of tokens.
+
+
+@pytest.mark.parametrize("grid, prefix", [((3, 4), 0), ((2, 3), 1), ((2, 2), 2), ((1, 1), 0)])
+def test_the_relative_index_tells_distances_apart_and_nothing_else(grid, prefix):
+    index = relative_position_index(grid, prefix)
+    places = [None] * prefix + [(i, j) for i in range(grid[0]) for j in range(grid[1])]
+    rows = (2 * grid[0] - 1) * (2 * grid[1] - 1)
+    assert index.shape == (len(places), len(places)) and index.dtype == np.int32
+    for a, one in enumerate(places):
+        for b, other in enumerate(places):
+            if one is None and other is None:
+                wanted = rows + 2
+            elif one is None or other is None:
+                wanted = rows + (one is not None)
+            else:
+                down, right = one[0] - other[0] + grid[0] - 1, one[1] - other[1] + grid[1] - 1
+                wanted = down * (2 * grid[1] - 1) + right
+            assert index[a, b] == wanted
+
+
+def test_attention_adds_the_bias_of_the_distance_to_its_scores(mode):
+    cell = randomize(Attention(12, 3, position_bias=RelativePositionBias((2, 3), 3, 1)))
+    x = random(2, 7, 12)
+    table = cell.position_bias.relative_position_bias_table.asnumpy().astype(np.float64)
+    assert table.shape == (3 * 5 + 3, 3)
+    weights = {p.name: p.asnumpy().astype(np.float64) for p in cell.get_parameters()}
+    q, k, v = np.split(x @ weights["qkv.weight"].T + weights["qkv.bias"], 3, axis=-1)
+    results = []
+    for head in range(3):
+        part = slice(head * 4, head * 4 + 4)
+        scores = q[..., part] @ k[..., part].swapaxes(1, 2) / 2 + table[relative_position_index((2, 3), 1), head]
+        e = np.exp(scores)
+        results.append(e / e.sum(-1, keepdims=True) @ v[..., part])
+    wanted = np.concatenate(results, -1) @ weights["out.weight"].T + weights["out.bias"]
+    assert np.allclose(cell(Tensor(x)).asnumpy(), wanted, atol=2e-5)
+
+
+def test_sincos_positions_are_the_formula():
+    found = sincos_positions((3, 4), 12)
+    for place in range(12):
+        row, column = divmod(place, 4)
+        for i in range(3):
+            w = 10000 ** (-i / 2)
+            wanted = np.sin(column * w), np.cos(column * w), np.sin(row * w), np.cos(row * w)
+            assert found[place, i::3] == pytest.approx(wanted, abs=1e-6)
+    for dim in (10, 4):
+        assert error_of(sincos_positions, (2, 2), dim).startswith(f"embed_dim is {dim}; for sin-cos positions")
+
+
+def test_learned_2d_positions_are_a_row_s_and_a_column_s(mode):
+    cell = randomize(LearnedPositions2D((2, 3), 8))
+    rows, columns, found = cell.rows.asnumpy(), cell.columns.asnumpy(), cell().asnumpy()
+    assert found.shape == (1, 6, 8)
+    for place in range(6):
+        row, column = divmod(place, 3)
+        assert np.array_equal(found[0, place], np.concatenate([rows[row], columns[column]]))
+    assert error_of(LearnedPositions2D, (2, 2), 7) == "embed_dim is 7; for 2-D positions it must be even"
+
+
+def test_a_dense_layer_can_be_without_bias():
+    cell, x = randomize(Dense(4, 3, has_bias=False)), random(2, 4)
+    assert [p.name for p in cell.get_parameters()] == ["weight"]
+    assert np.allclose(cell(Tensor(x)).asnumpy(), x @ cell.weight.asnumpy().T, atol=1e-6)
+
+
+def test_an_image_size_is_one_number_or_two():
+    assert pair(8) == (8, 8) and pair([8, 12]) == pair((8, 12)) == (8, 12)
+    assert error_of(pair, (1, 2, 3)) == "image_size is (1, 2, 3); it must be one number, or height and width"
+    assert error_of(pair, (4, 0)) == "image_size is 0; it must be at least 1"

@@ -1,4 +1,4 @@
-"""CrossEntropySmooth against its definition."""
+"""The losses against their definitions."""
 
 import mindspore as ms
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from helpers import error_of, random
 from mindspore import Tensor, nn
 
-from vit_ms.losses import CrossEntropySmooth
+from vit_ms.losses import CrossEntropySmooth, DistillationLoss
 
 LABELS = np.array([0, 2, 4], np.int32)
 LOGITS = random(3, 5, scale=3.0)
@@ -85,3 +85,50 @@ def test_an_impossible_smooth_factor_is_refused(smooth):
 def test_fewer_than_two_classes_are_refused(classes):
     message = error_of(CrossEntropySmooth, smooth_factor=0.1, num_classes=classes)
     assert message == f"num_classes is {classes}; a classifier needs at least 2"
+
+
+# Distillation, against the paper's equations 2 and 3.
+
+HEADS = random(3, 5, seed=1, scale=3.0), random(3, 5, seed=2, scale=3.0)
+TEACHER = random(3, 5, seed=3, scale=3.0)
+
+
+def log_softmax64(logits):
+    logits = logits.astype(np.float64)
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def distillation64(heads, kind, alpha, temperature):
+    if kind == "hard":
+        taught = -log_softmax64(heads[1])[np.arange(3), TEACHER.argmax(-1)].mean()
+    else:
+        student, teacher = log_softmax64(heads[1] / temperature), log_softmax64(TEACHER / temperature)
+        taught = (np.exp(teacher) * (teacher - student)).sum() / heads[1].size * temperature**2
+    return (1 - alpha) * numpy_loss(heads[0], LABELS, 0.1, 5) + alpha * taught
+
+
+@pytest.mark.parametrize(
+    "kind, alpha, temperature", [("hard", 0.5, 3.0), ("hard", 0.2, 1.0), ("soft", 0.3, 3.0), ("soft", 0.9, 1.0)]
+)
+def test_distillation_is_the_paper_s(kind, alpha, temperature, mode):
+    loss = DistillationLoss(CrossEntropySmooth(smooth_factor=0.1, num_classes=5), kind, alpha, temperature)
+    value = loss((Tensor(HEADS[0]), Tensor(HEADS[1])), Tensor(LABELS), Tensor(TEACHER))
+    assert value.shape == () and value.dtype == ms.float32
+    assert float(value) == pytest.approx(distillation64(HEADS, kind, alpha, temperature), rel=1e-5)
+    # A network with one head learns both with it.
+    one = loss(Tensor(HEADS[0]), Tensor(LABELS), Tensor(TEACHER))
+    assert float(one) == pytest.approx(distillation64((HEADS[0], HEADS[0]), kind, alpha, temperature), rel=1e-5)
+
+
+def test_a_student_that_is_its_teacher_has_no_soft_loss():
+    loss = DistillationLoss(CrossEntropySmooth(num_classes=5), "soft", 1.0, 2.0)
+    assert float(loss(Tensor(TEACHER), Tensor(LABELS), Tensor(TEACHER))) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_impossible_distillation_is_refused():
+    loss = CrossEntropySmooth(num_classes=5)
+    assert error_of(DistillationLoss, loss, "warm") == "kind is 'warm'; choose hard or soft"
+    assert error_of(DistillationLoss, loss, alpha=1.5) == "alpha is 1.5; it must be at least 0 and at most 1"
+    assert error_of(DistillationLoss, loss, temperature=0.0) == "temperature is 0.0; it must be above 0"
+    assert error_of(DistillationLoss, loss, temperature=float("nan")) == "temperature is nan; it must be above 0"

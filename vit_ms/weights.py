@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -199,15 +199,11 @@ def load_weights(
     file = read_weights(path)
     family, numerics = _family(network)
     parameters = {p.name: p for p in network.get_parameters()}
-    name, arrays = _our_arrays(file, family, parameters, source)
-    if wanted := _wanted_numerics(file, name, numerics):
-        _check_numerics(network, file.path, name, wanted)
+    whose, arrays = _our_arrays(file, family, parameters, source)
+    if wanted := _wanted_numerics(file, whose, numerics):
+        _check_numerics(network, file.path, whose, wanted)
+    arrays = _norms_named(arrays, parameters)
 
-    for cell in (name for name in list(arrays) if name not in parameters):
-        # PyTorch's and flax's norms have a weight and a bias, MindSpore's gamma and beta.
-        ours = re.sub(r"\.weight$", ".gamma", re.sub(r"\.bias$", ".beta", cell))
-        if ours in parameters:
-            arrays[ours] = arrays.pop(cell)
     skip = (skip,) if isinstance(skip, str) else tuple(skip)  # one word is no sequence of letters
     kept = tuple(name for name in parameters if name.startswith(skip))
     left_out = tuple(name for name in arrays if name.startswith(skip))
@@ -220,21 +216,34 @@ def load_weights(
         faults += [f"missing {name}" for name in missing] + [f"unexpected {name}" for name in unexpected]
     elif len(missing) == len(parameters):
         raise UserError(f"{file.path} has not one parameter of the network's")
-    resized = _resize(network, file, name, arrays)
-    for name_ in sorted(parameters.keys() & arrays.keys()):
-        found, expected = arrays[name_].shape, tuple(parameters[name_].shape)
-        if found != expected:
-            faults.append(f"{name_} has shape {found}, the network's has {expected}")
-        elif arrays[name_].dtype.kind not in "fiu":
-            faults.append(f"{name_} holds no real numbers")
-        elif not np.isfinite(arrays[name_]).all():
-            faults.append(f"{name_} has values that are not finite")
+    resized = _resize(network, file, whose, arrays)
+    both = sorted(parameters.keys() & arrays.keys())
+    faults += filter(None, [_fault(name, arrays[name], parameters[name]) for name in both])
     if faults:
         raise UserError(f"{file.path} does not fit the network: {_listed(faults)}")
-    for name_ in parameters.keys() & arrays.keys():
-        parameter = parameters[name_]
-        parameter.set_data(Tensor(arrays[name_].astype(np.float32), parameter.dtype))
-    return LoadReport(name, resized, kept + tuple(missing), left_out + tuple(unexpected))
+    for name in both:
+        parameters[name].set_data(Tensor(arrays[name].astype(np.float32), parameters[name].dtype))
+    return LoadReport(whose, resized, kept + tuple(missing), left_out + tuple(unexpected))
+
+
+def _norms_named(arrays: Arrays, parameters: dict) -> Arrays:
+    """PyTorch's and flax's norms have a weight and a bias, MindSpore's gamma and beta."""
+    named = {}
+    for name, array in arrays.items():
+        ours = re.sub(r"\.weight$", ".gamma", re.sub(r"\.bias$", ".beta", name))
+        named[ours if name not in parameters and ours in parameters else name] = array
+    return named
+
+
+def _fault(name: str, array: np.ndarray, parameter: Parameter) -> str | None:
+    """Why an array cannot be a parameter's value; None: it can."""
+    if array.shape != tuple(parameter.shape):
+        return f"{name} has shape {array.shape}, the network's has {tuple(parameter.shape)}"
+    if array.dtype.kind not in "fiu":
+        return f"{name} holds no real numbers"
+    if not np.isfinite(array).all():
+        return f"{name} has values that are not finite"
+    return None
 
 
 def _listed(faults: list[str], most: int = 20) -> str:

@@ -1,4 +1,4 @@
-"""The Vision Transformer: the logits of the course and of timm, arguments, initial values and gradients."""
+"""The Vision Transformer: the course's call, arguments, positions, initial values and gradients."""
 
 import json
 
@@ -13,52 +13,9 @@ from vit_ms.layers import NUMERICS, DropPath, LayerNorm
 from vit_ms.models.vit import ViT
 from vit_ms.weights import load_weights
 
-# Fixture -> numerics and the file with the weights.
-FIXTURES = {"course_vit": ("course", "weights.ckpt"), "timm_vit": ("timm", "weights.safetensors")}
-
 
 def course_config() -> dict:
     return json.loads((DATA / "course_vit" / "config.json").read_text())
-
-
-def stored(fixture: str, name: str) -> np.ndarray:
-    return np.load(DATA / fixture / f"{name}.npy")
-
-
-def fixture_network(fixture: str) -> ViT:
-    """A network with a fixture's weights. Both fixtures are of one size."""
-    numerics, file = FIXTURES[fixture]
-    network = ViT(**course_config()["config"], num_classes=7, **NUMERICS[numerics].cells())
-    assert load_weights(network, DATA / fixture / file) == numerics
-    return network.set_train(False)
-
-
-@pytest.mark.parametrize("fixture", FIXTURES)
-def test_logits_are_those_of_the_library(fixture, mode):
-    logits = fixture_network(fixture)(Tensor(stored(fixture, "input"))).asnumpy()
-    assert np.abs(logits - stored(fixture, "logits")).max() < 2e-5
-
-
-def test_features_are_the_tokens_after_the_last_norm():
-    runtime.setup("CPU", "pynative")
-    tokens = fixture_network("timm_vit").features(Tensor(stored("timm_vit", "input"))).asnumpy()
-    wanted = stored("timm_vit", "features")
-    assert tokens.shape == wanted.shape and np.abs(tokens - wanted).max() < 2e-5
-
-
-@pytest.mark.parametrize("fixture", FIXTURES)
-def test_other_numerics_move_the_logits(fixture):
-    """What makes the tests of parity mean something."""
-    runtime.setup("CPU", "pynative")
-    right = fixture_network(fixture)
-    epsilon, gelu = NUMERICS[FIXTURES[fixture][0]].epsilon, NUMERICS[FIXTURES[fixture][0]].gelu
-    others = [(epsilon * 10, gelu), (epsilon / 10, gelu), (epsilon, "erf" if gelu == "tanh" else "tanh")]
-    for other_epsilon, other_gelu in others:
-        cells = type(NUMERICS["timm"])(other_epsilon, other_gelu).cells()
-        network = ViT(**course_config()["config"], num_classes=7, **cells).set_train(False)
-        ms.load_param_into_net(network, right.parameters_dict())
-        logits = network(Tensor(stored(fixture, "input"))).asnumpy()
-        assert np.abs(logits - stored(fixture, "logits")).max() > 1e-4
 
 
 def test_parameters_have_the_names_shapes_and_order_of_the_course():
@@ -89,8 +46,9 @@ def test_a_call_of_the_course_runs_and_gives_its_logits(mode):
         num_classes=7,
     )
     load_weights(network, DATA / "course_vit" / "weights.ckpt")
-    logits = network.set_train(False)(Tensor(stored("course_vit", "input"))).asnumpy()
-    assert np.abs(logits - stored("course_vit", "logits")).max() < 2e-5
+    stored = {name: np.load(DATA / "course_vit" / f"{name}.npy") for name in ("input", "logits")}
+    logits = network.set_train(False)(Tensor(stored["input"])).asnumpy()
+    assert np.abs(logits - stored["logits"]).max() < 2e-5
 
 
 def test_without_arguments_it_is_the_course_s_vit_b_16():
@@ -304,3 +262,33 @@ def test_half_precision_gives_nearly_the_same_logits(mode):
     logits = small().to_float(ms.float16)(x)
     assert logits.dtype == ms.float16
     assert np.allclose(logits.asnumpy(), wanted, atol=2e-2)
+
+
+# How tokens know their places.
+
+
+@pytest.mark.parametrize("position", ["learned_1d", "learned_2d", "sincos_2d", "relative", "none"])
+def test_only_without_positions_the_order_of_patches_does_not_matter(position):
+    runtime.setup("CPU", "pynative")
+    network = small(image_size=(8, 12), position=position)
+    x = random(1, 3, 8, 12)
+    swapped = np.concatenate([x[:, :, :, 8:], x[:, :, :, 4:8], x[:, :, :, :4]], axis=3)  # whole columns of patches
+    moved = np.abs(network(Tensor(x)).asnumpy() - network(Tensor(swapped)).asnumpy()).max()
+    assert moved < 1e-5 if position == "none" else moved > 1e-4
+
+
+def test_positions_have_their_parameters():
+    wanted = {
+        "learned_1d": {"pos_embedding": (1, 7, 16)},
+        "learned_2d": {"pos_embedding_2d.rows": (2, 8), "pos_embedding_2d.columns": (3, 8)},
+        "sincos_2d": {},
+        "none": {},
+    }
+    plain = {p.name for p in small(position="none").get_parameters()}
+    for position, shapes in wanted.items():
+        found = {p.name: tuple(p.shape) for p in small(image_size=(8, 12), position=position).get_parameters()}
+        assert {name: shape for name, shape in found.items() if name not in plain} == shapes
+    tables = [p for p in small(image_size=(8, 12), position="relative").get_parameters() if p.name not in plain]
+    assert [tuple(p.shape) for p in tables] == [(3 * 5 + 3, 2)] * 2
+    message = "position is 'x'; choose one of learned_1d, learned_2d, sincos_2d, relative, none"
+    assert error_of(lambda: ViT(**SMALL, position="x")) == message
