@@ -31,4 +31,4 @@ if command -v shellcheck >/dev/null; then
 else
     echo "shellcheck is not installed: the scripts are not checked"
 fi
-"$python" -m pytest "$@"
+"$python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile "$@"

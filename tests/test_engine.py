@@ -10,6 +10,8 @@ from mindspore import Tensor, nn, ops
 from vit_ms import engine
 from vit_ms.losses import CrossEntropySmooth, DistillationLoss
 
+pytestmark = pytest.mark.fused
+
 
 def _points(n=64, classes=3, seed=0):
     """Points around one corner a class, and batches of them."""

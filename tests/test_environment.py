@@ -19,6 +19,8 @@ from packaging.specifiers import SpecifierSet
 import vit_ms
 from vit_ms import environment
 
+pytestmark = pytest.mark.fused
+
 FINE = {"mindspore": "2.10.0", "numpy": "1.26.4"}
 
 

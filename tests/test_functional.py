@@ -15,6 +15,8 @@ from scipy.special import expit, ndtr
 from vit_ms import environment, runtime
 from vit_ms import functional as F
 
+pytestmark = pytest.mark.fused
+
 # The formulas, and their gradients by each input where `dy` comes from above, all in float64.
 
 

@@ -13,7 +13,10 @@ from steps import CASES, step
 
 from vit_ms import environment, runtime
 
-pytestmark = pytest.mark.skipif(bool(environment.fusion_lacks()), reason="kernels cannot be fused here")
+pytestmark = [
+    pytest.mark.fused,
+    pytest.mark.skipif(bool(environment.fusion_lacks()), reason="kernels cannot be fused here"),
+]
 
 
 class Process:

@@ -8,6 +8,8 @@ from mindspore import Tensor, nn
 
 from vit_ms.losses import CrossEntropySmooth, DistillationLoss
 
+pytestmark = pytest.mark.fused
+
 LABELS = np.array([0, 2, 4], np.int32)
 LOGITS = random(3, 5, scale=3.0)
 

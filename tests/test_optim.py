@@ -9,6 +9,8 @@ from mindspore import Parameter, Tensor, nn
 from vit_ms.models.vit import ViT
 from vit_ms.optim import OPTIMIZERS, SCHEDULERS, AdamW, create_optimizer, decay_groups, learning_rates
 
+pytestmark = pytest.mark.fused
+
 # Learning rates.
 
 

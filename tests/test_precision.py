@@ -10,6 +10,8 @@ from vit_ms import engine, functional, runtime
 from vit_ms.losses import CrossEntropySmooth
 from vit_ms.models.vit import ViT
 
+pytestmark = pytest.mark.fused
+
 LABELS = Tensor([1, 3], ms.int32)
 
 

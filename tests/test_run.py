@@ -22,6 +22,8 @@ from vit_ms.engine import TrainStep
 from vit_ms.optim import learning_rates
 from vit_ms.recipe import FOLDER, load_recipe
 
+pytestmark = pytest.mark.fused
+
 SAMPLES = Path(vit_ms.__file__).parent / "data" / "samples" / "digits"
 
 
@@ -241,7 +243,7 @@ def test_a_head_for_other_classes_starts_anew_when_asked_for(tmp_path, capsys):
     assert main(tuned) == 2
     assert "dense.bias has shape (3,), the network's has (4,)" in capsys.readouterr().err
     assert main([*tuned, "--ckpt_skip", "dense."]) == 0
-    assert "starting from the weights of three/last.ckpt (vit_ms), but for dense." in capsys.readouterr().out
+    assert "starting from three/last.ckpt: weights of vit_ms; kept: dense.weight, dense.bias" in capsys.readouterr().out
     three, four = _weights("three/last.ckpt"), _weights("tuned/last.ckpt")
     assert four["dense.weight"].shape == (4, 24)
     assert all(np.allclose(three[name], four[name], atol=1e-6) for name in three if not name.startswith("dense."))

@@ -14,6 +14,8 @@ from vit_ms.layers import NUMERICS, Numerics
 from vit_ms.models import convnext, deit, hybrid, swin, vit
 from vit_ms.weights import load_weights
 
+pytestmark = pytest.mark.fused
+
 _VIT = {
     "image_size": 32,
     "patch_size": 8,

@@ -43,7 +43,7 @@ TINY = {
     "resnet": (ResNetV2, _RESNET, resnetv2.NUMERICS["timm"]),
     "swin": (
         Swin,
-        {"image_size": 16, "patch_size": 2, "embed_dim": 16, "depths": [2], "num_heads": [2], "window_size": 4},
+        {"image_size": 16, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4},
         swin.NUMERICS["timm"],
     ),
     "convnext": (
