@@ -79,7 +79,7 @@ TIMM = {
 PACKAGES = {"mindcv": ("mindcv",), "timm": ("timm", "torch")}
 
 ROUNDS, SECONDS = 7, 1.0  # seconds are of a turn, which is one step at least
-# --quick: three minutes for ViT-B/16 on two cores, of which compiling takes half. mindcv would take another forty seconds.
+# --quick: three minutes for ViT-B/16 on two cores, of which compiling takes half. mindcv would take another minute.
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_PEERS = {"forward": 3, "train": 2}, 0.3, ("vit_ms", "reference", "timm")
 SLOW = ("reference", "mindcv")  # they are the course's operations: in fp32 alone, and --quick gives them one turn
 DISTURBING = 0.2  # cores: where other programs use more, the user is told
@@ -596,7 +596,8 @@ def bench(
         passes (Sequence[str]): `"forward"`, `"train"`, or both.
         precision (Sequence[str]): `"fp32"`, `"bf16"`, or both. The reference and mindcv have only the first. None: both, but
             if quick and the processor has no units for bf16, where it is slow in PyTorch, fp32.
-        peers (Sequence[str]): of PEERS; None: all, or those of QUICK_PEERS if quick. Who is not installed is left out.
+        peers (Sequence[str]): of PEERS; None: all, or those of QUICK_PEERS if quick, of which the
+            reference then trains on the recipe only. Who is not installed is left out.
         recipe (str): `"digits"`: its training step is compared too; `"none"`.
         rounds (int): turns of each contender; None: 7, or if quick, 3 of forward passes and 2 of training steps.
         quick (bool): as few steps as tell something.
@@ -612,6 +613,9 @@ def bench(
     turns = _rounds(rounds, quick)
     if peers is None:
         peers = QUICK_PEERS if quick else PEERS
+        patient = SLOW if quick else ()  # their training step alone would take a fourth of the three minutes
+    else:
+        patient = ()
     if precision is None:
         precision = PRECISIONS if runtime.has_bf16_units() or not quick else PRECISIONS[:1]
     for name, values, known in (("pass", passes, PASSES), ("precision", precision, PRECISIONS), ("peer", peers, PEERS)):
@@ -638,7 +642,8 @@ def bench(
             for kind in passes:
                 title = f"{work['model']}, batch {size}, {work['arguments'].get('image_size')} px, "
                 title += "training step" if kind == "train" else "forward"
-                rows.append(Row(title, work, size, kind == "train", names))
+                part = {one: name for one, name in names.items() if not (kind == "train" and one.peer in patient)}
+                rows.append(Row(title, work, size, kind == "train", part))
 
     rows = [row for row in rows if row.names]
     if not rows:
