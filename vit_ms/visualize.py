@@ -164,7 +164,7 @@ def plot_bench(rows: list[dict], subtitle: str = "", path: str | Path | None = N
         subtitle (str): the machine and the versions.
         path (str or Path): the PNG; None: none.
     """
-    columns = min(len(rows), 3)
+    columns = 2 if len(rows) == 4 else min(len(rows), 3)
     lines = -(-len(rows) // columns)
     figure = Figure(figsize=(0.6 + 3.9 * columns, 0.7 + 3.6 * lines), layout="constrained")
     figure.suptitle("Images a second" + (f"\n{subtitle}" if subtitle else ""), fontsize=9)
