@@ -61,7 +61,7 @@ def test_the_source_may_be_said(tmp_path, capsys):
     words = (weights_file("course_vit"), tmp_path / "ours.ckpt", "--model", "course_vit")
     assert convert(capsys, *words, "--source", "course")[0] == 0
     code, _, wrong = convert(capsys, *words, "--source", "google")
-    assert code == 2 and "no names of google's: it has those of course's vit" in wrong
+    assert code == 2 and "no names of google's: it has those of a ViT of course's" in wrong
 
 
 def test_a_layer_before_the_head_needs_a_model_that_has_it(tmp_path, capsys):
@@ -81,7 +81,10 @@ MISTAKES = {
     "no such file": (("absent.npz", "ours.ckpt", "--model", "google_vit"), "there is no weight file absent.npz"),
     "no such model": (("{google}", "ours.ckpt", "--model", "google_vi"), "model 'google_vi' is unknown"),
     "another ending": (("{google}", "ours.pth", "--model", "google_vit"), "does not end in .ckpt or .safetensors"),
-    "another family": (("{google}", "ours.ckpt", "--model", "timm_swin"), "holds google's vit, which is no swin"),
+    "another family": (
+        ("{google}", "ours.ckpt", "--model", "timm_swin"),
+        "holds a ViT of google's, but the network is a Swin",
+    ),
     "another depth": (("{google}", "ours.ckpt", "--model", "hf_deit_distilled"), "does not fit the network"),
     "unknown source": (("{google}", "ours.ckpt", "--model", "google_vit", "--source", "x"), "source is 'x'"),
     "size": (("{google}", "ours.ckpt", "--model", "google_vit", "--image_size", "30"), "not divisible by patch_size"),

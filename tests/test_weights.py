@@ -17,7 +17,7 @@ from vit_ms.layers import NUMERICS, Numerics
 from vit_ms.models.resnetv2 import ResNetV2
 from vit_ms.models.vit import ViT
 from vit_ms.weight_sources import SOURCES
-from vit_ms.weights import METADATA, load_weights, numerics_of, save_weights
+from vit_ms.weights import METADATA, WORDS, load_weights, numerics_of, save_weights
 
 COURSE = DATA / "course_vit" / "weights.ckpt"
 TIMM = DATA / "timm_vit" / "weights.safetensors"
@@ -265,9 +265,9 @@ def test_weights_of_another_family_are_refused_by_what_they_are(folder):
     for family, other in FAMILIES.items():
         if family != own:
             message = refused(LIBRARIES[other].network(), weights_file(folder))
-            assert f"holds {library.source}'s {own}, which is no {family} of the network's" in message
+            assert f"holds a {WORDS[own]} of {library.source}'s, but the network is a {WORDS[family]}" in message
     for other in (nn.Dense(2, 2), ResNetV2(depths=[1], stem_channels=32)):
-        assert f"holds {library.source}'s {own}" in refused(other, weights_file(folder))
+        assert f"holds a {WORDS[own]} of {library.source}'s" in refused(other, weights_file(folder))
 
 
 def test_names_that_nobody_knows_are_told(tmp_path):
@@ -281,7 +281,7 @@ def test_names_of_two_libraries_ask_whose_they_are(tmp_path):
     path = tmp_path / "both.safetensors"
     save_file(load_file(TIMM) | load_file(weights_file("hf_vit")), path)
     message = refused(network("timm"), path)
-    assert message.endswith("may be of timm's vit or hf's vit: say whose it is, source='timm' or 'hf'")
+    assert message.endswith("may be a ViT of timm's or a ViT of hf's: say whose it is, source='timm' or 'hf'")
     assert "unexpected vit.embeddings" in refused(network("timm"), path, source="timm")
 
 
@@ -290,7 +290,7 @@ def test_a_source_that_does_not_exist_or_does_not_fit_is_refused():
     message = error_of(load_weights, net, TIMM, source="tim")
     assert "source is 'tim'" in message and "timm" in message
     assert same(before, values(net))
-    assert "no names of google's: it has those of timm's vit" in refused(network("google"), TIMM, source="google")
+    assert "no names of google's: it has those of a ViT of timm's" in refused(network("google"), TIMM, source="google")
     assert load_weights(net, TIMM, source="timm").source == "timm"
 
 

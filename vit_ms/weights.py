@@ -37,6 +37,10 @@ _FAMILIES = (
 )
 
 
+# What the user reads for a family.
+WORDS = {"vit": "ViT", "resnet": "ResNet", "swin": "Swin", "convnext": "ConvNeXt", "road": "network on the road"}
+
+
 @dataclass(frozen=True)
 class LoadReport:
     """What `load_weights` did.
@@ -283,9 +287,10 @@ def _our_arrays(file: WeightFile, family: str, names: dict, source: str | None) 
         raise UserError(f"{file.path} has names that vit_ms does not know ({some}, ...): whose are they?")
     if len(found) > 1:
         words = " or ".join(repr(item.name) for item in found)
-        raise UserError(f"{file.path} may be of {_words(found)}: say whose it is, source={words}")
+        raise UserError(f"{file.path} may be {_words(found)}: say whose it is, source={words}")
     if found[0].family != family:
-        raise UserError(f"{file.path} holds {_words(found)}, which is no {family or 'family'} of the network's")
+        network = f"a {WORDS[family]}" if family else "of no family that has published weights"
+        raise UserError(f"{file.path} holds {_words(found)}, but the network is {network}")
     try:
         return found[0].name, translated(found[0], file.arrays)
     except UserError as error:
@@ -293,7 +298,7 @@ def _our_arrays(file: WeightFile, family: str, names: dict, source: str | None) 
 
 
 def _words(sources: list[Source]) -> str:
-    return " or ".join(f"{source.name}'s {source.family}" for source in sources)
+    return " or ".join(f"a {WORDS[source.family]} of {source.name}'s" for source in sources)
 
 
 def _wanted_numerics(file: WeightFile, source: str, known: dict[str, Numerics]) -> Numerics | None:
