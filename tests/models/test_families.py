@@ -1,98 +1,40 @@
 """Every family against the libraries that its weights come from: logits and features with the weights of their own files."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
 import pytest
 from helpers import DATA
+from library_models import LIBRARIES, stored, weights_file
 from mindspore import Tensor, nn
 
 from vit_ms import runtime
-from vit_ms.layers import NUMERICS, Numerics
-from vit_ms.models import convnext, deit, hybrid, swin, vit
+from vit_ms.layers import Numerics
 from vit_ms.weights import load_weights
 
 pytestmark = pytest.mark.fused
 
-_VIT = {
-    "image_size": 32,
-    "patch_size": 8,
-    "embed_dim": 48,
-    "num_layers": 3,
-    "num_heads": 4,
-    "mlp_dim": 96,
-    "num_classes": 7,
-}
-_DEIT = {**_VIT, "num_heads": 3}
-_SWIN = {"image_size": 56, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "num_classes": 7}
-_CONVNEXT = {"depths": [1, 2, 2, 1], "embed_dims": [12, 24, 32, 48], "num_classes": 7}
-_HYBRID = {
-    "image_size": 48,
-    "embed_dim": 24,
-    "num_layers": 2,
-    "num_heads": 3,
-    "mlp_dim": 48,
-    "num_classes": 7,
-    "depths": [1, 1],
-    "stem_channels": 32,
-}
-
-
-class Fixture(NamedTuple):
-    """The network that a folder of tests/data is of, and how far its logits may be off."""
-
-    cell: type[nn.Cell]
-    arguments: dict
-    numerics: Numerics
-    source: str
-    limit: float = 2e-5
-
-    def network(self, numerics: Numerics | None = None) -> nn.Cell:
-        return self.cell(**self.arguments, **(numerics or self.numerics).cells()).set_train(False)
-
-
-FIXTURES = {
-    "course_vit": Fixture(vit.ViT, _VIT, NUMERICS["course"], "course"),
-    # These logits move little with the epsilon.
-    "mindcv_vit": Fixture(vit.ViT, _VIT, NUMERICS["mindcv"], "mindcv", 3e-6),
-    "timm_vit": Fixture(vit.ViT, _VIT, NUMERICS["timm"], "timm"),
-    "hf_vit": Fixture(vit.ViT, _VIT, NUMERICS["hf"], "hf"),
-    "google_vit": Fixture(vit.ViT, _VIT, NUMERICS["google"], "google"),
-    "timm_deit_distilled": Fixture(deit.DistilledViT, _DEIT, deit.NUMERICS["timm"], "timm"),
-    "hf_deit_distilled": Fixture(deit.DistilledViT, {**_DEIT, "num_layers": 2}, deit.NUMERICS["hf"], "hf"),
-    "timm_swin": Fixture(swin.Swin, _SWIN, swin.NUMERICS["timm"], "timm"),
-    "hf_swin": Fixture(swin.Swin, _SWIN, swin.NUMERICS["hf"], "hf"),
-    "timm_convnext": Fixture(convnext.ConvNeXt, _CONVNEXT, convnext.NUMERICS["timm"], "timm"),
-    "hf_convnext": Fixture(convnext.ConvNeXt, _CONVNEXT, convnext.NUMERICS["hf"], "hf"),
-    "timm_hybrid": Fixture(hybrid.HybridViT, _HYBRID, hybrid.NUMERICS["timm"], "timm", 1e-4),
-}
-
-
-def stored(folder: str, name: str) -> np.ndarray:
-    return np.load(DATA / folder / f"{name}.npy")
+# How far the logits may be off: mindcv's move little with the epsilon, the hybrid's are longer sums.
+LIMITS = dict.fromkeys(LIBRARIES, 2e-5) | {"mindcv_vit": 3e-6, "timm_hybrid": 1e-4}
 
 
 def loaded(folder: str) -> nn.Cell:
     """The network of a fixture with the weights of its file, of which nothing is left out or resized."""
-    fixture = FIXTURES[folder]
-    network = fixture.network()
-    (path,) = (DATA / folder).glob("weights.*")
-    report = load_weights(network, path)
-    assert str(report) == f"weights of {fixture.source}"
+    network = LIBRARIES[folder].network()
+    assert str(load_weights(network, weights_file(folder))) == f"weights of {LIBRARIES[folder].source}"
     return network
 
 
 def test_every_fixture_is_in_the_table():
-    assert {path.parent.name for path in DATA.glob("*/logits.npy")} == set(FIXTURES)
+    assert {path.parent.name for path in DATA.glob("*/logits.npy")} == set(LIBRARIES)
 
 
-@pytest.mark.parametrize("folder", FIXTURES)
+@pytest.mark.parametrize("folder", LIBRARIES)
 def test_logits_are_those_of_the_library(folder, mode):
     logits = loaded(folder)(Tensor(stored(folder, "input"))).asnumpy()
     assert logits.shape == (2, 7)
-    assert np.abs(logits - stored(folder, "logits")).max() < FIXTURES[folder].limit
+    assert np.abs(logits - stored(folder, "logits")).max() < LIMITS[folder]
 
 
 def changed(numerics: Numerics) -> list[Numerics]:
@@ -108,16 +50,16 @@ def changed(numerics: Numerics) -> list[Numerics]:
     return others
 
 
-@pytest.mark.parametrize("folder", FIXTURES)
+@pytest.mark.parametrize("folder", LIBRARIES)
 def test_other_numerics_move_the_logits(folder):
     """What makes the tests of parity mean something."""
     runtime.setup("CPU", "pynative")
-    right, fixture = loaded(folder), FIXTURES[folder]
-    for numerics in changed(fixture.numerics):
-        network = fixture.network(numerics)
+    right, library = loaded(folder), LIBRARIES[folder]
+    for numerics in changed(library.known[library.source]):
+        network = library.network(numerics)
         ms.load_param_into_net(network, right.parameters_dict())
         logits = network(Tensor(stored(folder, "input"))).asnumpy()
-        assert np.abs(logits - stored(folder, "logits")).max() > 2 * fixture.limit, numerics
+        assert np.abs(logits - stored(folder, "logits")).max() > 2 * LIMITS[folder], numerics
 
 
 # What `features` gives for each family, as the library's features are.
@@ -150,7 +92,7 @@ def test_features_are_those_of_the_library(folder):
     found = FEATURES[folder](loaded(folder), Tensor(stored(folder, "input")))
     wanted = stored(folder, "features")
     assert found.shape == wanted.shape
-    assert np.abs(found - wanted).max() < FIXTURES[folder].limit
+    assert np.abs(found - wanted).max() < LIMITS[folder]
 
 
 def test_every_stored_feature_is_compared():
