@@ -53,6 +53,7 @@ def _transformers():
 
 @pytest.fixture(scope="module")
 def timm(torch):
+    # Before the stand-in for torchvision, in which transformers would miss something; timm is compared without it too.
     with contextlib.suppress(pytest.skip.Exception):
         _transformers()
     _torchvision.install()

@@ -275,7 +275,8 @@ class Attention(nn.Cell):
         num_heads (int): H.
         keep_prob (float): of the dropout after the output projection.
         attention_keep_prob (float): of the dropout on the attention weights.
-        position_bias (nn.Cell): called without inputs it gives what is added to the scores, (H, N, N); None: nothing.
+        position_bias (nn.Cell): called without inputs it gives what is added to the scores, as `functional.attention`
+            takes it; None: nothing.
 
     Inputs:
         - **x** (Tensor): (B, N, D), float.

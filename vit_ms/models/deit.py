@@ -11,10 +11,8 @@ from mindspore import ops
 from mindspore.common.initializer import Normal
 
 from vit_ms.errors import UserError
-from vit_ms.layers import NUMERICS, Dense, init
-from vit_ms.models.vit import ViT
-
-__all__ = ["DISTILLED", "NUMERICS", "PLAIN", "DistilledViT"]
+from vit_ms.layers import Dense, init
+from vit_ms.models.vit import VARIANTS, ViT
 
 
 class DistilledViT(ViT):
@@ -58,20 +56,16 @@ class DistilledViT(ViT):
         return (logits, distilled) if self.training else (logits + distilled) * 0.5
 
 
-_TINY = {"image_size": 224, "patch_size": 16, "embed_dim": 192, "num_layers": 12, "num_heads": 3, "mlp_dim": 768}
-_SMALL = {"image_size": 224, "patch_size": 16, "embed_dim": 384, "num_layers": 12, "num_heads": 6, "mlp_dim": 1536}
-_BASE = {"image_size": 224, "patch_size": 16, "embed_dim": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}
-
-# Touvron et al. 2021, table 1.
+# Touvron et al. 2021, table 1: the sizes are ViT's.
 PLAIN = {
-    "deit_ti_16": _TINY,
-    "deit_s_16": _SMALL,
-    "deit_b_16": _BASE,
-    "deit_b_16_384": {**_BASE, "image_size": 384},
+    "deit_ti_16": VARIANTS["vit_ti_16"],
+    "deit_s_16": VARIANTS["vit_s_16"],
+    "deit_b_16": VARIANTS["vit_b_16"],
+    "deit_b_16_384": {**VARIANTS["vit_b_16"], "image_size": 384},
 }
 DISTILLED = {
-    "deit_ti_16_distilled": _TINY,
-    "deit_s_16_distilled": _SMALL,
-    "deit_b_16_distilled": _BASE,
-    "deit_b_16_distilled_384": {**_BASE, "image_size": 384},
+    "deit_ti_16_distilled": PLAIN["deit_ti_16"],
+    "deit_s_16_distilled": PLAIN["deit_s_16"],
+    "deit_b_16_distilled": PLAIN["deit_b_16"],
+    "deit_b_16_distilled_384": PLAIN["deit_b_16_384"],
 }

@@ -9,7 +9,7 @@ from vit_ms.errors import UserError
 from vit_ms.layers import NUMERICS as VIT_NUMERICS
 from vit_ms.layers import Numerics, pair
 from vit_ms.models import resnetv2
-from vit_ms.models.vit import ViT
+from vit_ms.models.vit import BASE, LARGE, SMALL, ViT
 
 NUMERICS = {
     source: Numerics(
@@ -74,9 +74,6 @@ class HybridViT(ViT):
         return self.patch_embedding(self.backbone(x))
 
 
-_SMALL = {"embed_dim": 384, "num_layers": 12, "num_heads": 6, "mlp_dim": 1536}
-_BASE = {"embed_dim": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}
-_LARGE = {"embed_dim": 1024, "num_layers": 24, "num_heads": 16, "mlp_dim": 4096}
 _R50_STRIDE_16 = {"image_size": 224, "depths": [3, 4, 9]}
 _R50 = {"image_size": 224, "depths": [3, 4, 6, 3]}
 _R26 = {"image_size": 224, "depths": [2, 2, 2, 2]}
@@ -84,9 +81,9 @@ _R26 = {"image_size": 224, "depths": [2, 2, 2, 2]}
 # The paper's names give the patch size that the tokens come to in pixels: B/16 over three stages, B/32 over four. R26 is of
 # Steiner et al. 2022.
 VARIANTS = {
-    "vit_r26_s_32": {**_R26, **_SMALL},
-    "vit_r50_b_16": {**_R50_STRIDE_16, **_BASE},
-    "vit_r50_b_32": {**_R50, **_BASE},
-    "vit_r50_l_16": {**_R50_STRIDE_16, **_LARGE},
-    "vit_r50_l_32": {**_R50, **_LARGE},
+    "vit_r26_s_32": {**SMALL, **_R26},
+    "vit_r50_b_16": {**BASE, **_R50_STRIDE_16},
+    "vit_r50_b_32": {**BASE, **_R50},
+    "vit_r50_l_16": {**LARGE, **_R50_STRIDE_16},
+    "vit_r50_l_32": {**LARGE, **_R50},
 }

@@ -236,9 +236,9 @@ class ViT(nn.Cell):
 _DIGITS = {"image_size": 16, "input_channels": 1, "num_classes": 10}
 _NANO = {**_DIGITS, "embed_dim": 64, "num_layers": 4, "num_heads": 4, "mlp_dim": 128}
 _TINY = {"image_size": 224, "embed_dim": 192, "num_layers": 12, "num_heads": 3, "mlp_dim": 768}
-_SMALL = {"image_size": 224, "embed_dim": 384, "num_layers": 12, "num_heads": 6, "mlp_dim": 1536}
-_BASE = {"image_size": 224, "embed_dim": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}
-_LARGE = {"image_size": 224, "embed_dim": 1024, "num_layers": 24, "num_heads": 16, "mlp_dim": 4096}
+SMALL = {"image_size": 224, "embed_dim": 384, "num_layers": 12, "num_heads": 6, "mlp_dim": 1536}
+BASE = {"image_size": 224, "embed_dim": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}
+LARGE = {"image_size": 224, "embed_dim": 1024, "num_layers": 24, "num_heads": 16, "mlp_dim": 4096}
 _HUGE = {"image_size": 224, "embed_dim": 1280, "num_layers": 32, "num_heads": 16, "mlp_dim": 5120}
 _IN21K = {"num_classes": 21843}
 
@@ -247,16 +247,16 @@ _IN21K = {"num_classes": 21843}
 VARIANTS = {
     "vit_nano_4": {**_NANO, "patch_size": 4},
     "vit_ti_16": {**_TINY, "patch_size": 16},
-    "vit_s_16": {**_SMALL, "patch_size": 16},
-    "vit_s_32": {**_SMALL, "patch_size": 32},
-    "vit_b_16": {**_BASE, "patch_size": 16},
-    "vit_b_32": {**_BASE, "patch_size": 32},
-    "vit_l_16": {**_LARGE, "patch_size": 16},
-    "vit_l_32": {**_LARGE, "patch_size": 32},
+    "vit_s_16": {**SMALL, "patch_size": 16},
+    "vit_s_32": {**SMALL, "patch_size": 32},
+    "vit_b_16": {**BASE, "patch_size": 16},
+    "vit_b_32": {**BASE, "patch_size": 32},
+    "vit_l_16": {**LARGE, "patch_size": 16},
+    "vit_l_32": {**LARGE, "patch_size": 32},
     "vit_h_14": {**_HUGE, "patch_size": 14},
-    "vit_b_16_in21k": {**_BASE, **_IN21K, "patch_size": 16, "representation_size": 768},
-    "vit_b_32_in21k": {**_BASE, **_IN21K, "patch_size": 32, "representation_size": 768},
-    "vit_l_16_in21k": {**_LARGE, **_IN21K, "patch_size": 16, "representation_size": 1024},
-    "vit_l_32_in21k": {**_LARGE, **_IN21K, "patch_size": 32, "representation_size": 1024},
+    "vit_b_16_in21k": {**BASE, **_IN21K, "patch_size": 16, "representation_size": 768},
+    "vit_b_32_in21k": {**BASE, **_IN21K, "patch_size": 32, "representation_size": 768},
+    "vit_l_16_in21k": {**LARGE, **_IN21K, "patch_size": 16, "representation_size": 1024},
+    "vit_l_32_in21k": {**LARGE, **_IN21K, "patch_size": 32, "representation_size": 1024},
     "vit_h_14_in21k": {**_HUGE, **_IN21K, "patch_size": 14, "representation_size": 1280},
 }
