@@ -7,7 +7,9 @@ usage() {
 usage: bash scripts/test.sh [PYTEST OPTION...]
 
 Makes or reuses .venv, installs the requirements and those of the tests, checks style (ruff), layering (import-linter) and
-scripts (shellcheck, where it is installed) and runs the tests. Options go to pytest: bash scripts/test.sh -k attention
+scripts (shellcheck, where it is installed) and runs the tests but those marked slow. Options go to pytest:
+bash scripts/test.sh -k attention
+bash scripts/test.sh -m slow
 
   -h, --help   show this text
 TEXT

@@ -69,6 +69,20 @@ def test_a_step_with_a_teacher_moves_the_student_alone(mode):
     assert np.array_equal(teacher[0].weight.asnumpy(), weight)
 
 
+def test_without_a_teacher_both_heads_learn_from_the_labels(mode):
+    points, labels = _points()
+    student = TwoHeads().set_train()
+    student.second.weight.set_data(Tensor(random(3, 3, seed=6)))
+    before = student.second.weight.asnumpy().copy()
+    step = engine.TrainStep(student, CrossEntropySmooth(num_classes=3), nn.SGD(student.trainable_params(), 0.5))
+    step(Tensor(points), Tensor(labels))
+    for head, start in ((student.first, np.zeros((3, 3))), (student.second, before)):
+        logits = points @ start.T
+        probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        gradient = (probabilities - np.eye(3)[labels]).T @ points / 64
+        assert np.allclose(head.weight.asnumpy(), start - 0.5 * gradient / 2, atol=1e-6)
+
+
 def test_the_teacher_stays_in_evaluation_while_the_student_trains():
     points, labels = _points()
     student, teacher = TwoHeads(), nn.SequentialCell(_linear(), nn.Dropout(p=0.5))

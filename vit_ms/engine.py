@@ -38,7 +38,8 @@ class TrainStep(nn.Cell):
     """Forward, loss, gradients, clipping and update as one cell, so that graph mode compiles them as one graph.
 
     Args:
-        network (nn.Cell): images to logits, or to a tuple of them of which the first are judged.
+        network (nn.Cell): images to logits, or to a pair of them, of which the first are judged; without a teacher both
+            learn from the labels.
         loss_fn (nn.Cell): logits and labels to a scalar; with a teacher, logits, labels and the teacher's logits.
         optimizer (nn.Optimizer): over the parameters to train.
         clip_grad (float): largest global norm of the gradients; None: no clipping.
@@ -80,10 +81,12 @@ class TrainStep(nn.Cell):
 
     def forward(self, images, labels):
         logits = self.network(images)
-        if self.teacher is None:
-            loss = self.loss_fn(logits, labels)
-        else:
+        if self.teacher is not None:
             loss = self.loss_fn(logits, labels, ops.stop_gradient(self.teacher(images)))
+        elif isinstance(logits, tuple):
+            loss = (self.loss_fn(logits[0], labels) + self.loss_fn(logits[1], labels)) / 2
+        else:
+            loss = self.loss_fn(logits, labels)
         if isinstance(logits, tuple):
             logits = logits[0]
         return loss if self.loss_scaler is None else self.loss_scaler.scale(loss), loss, logits

@@ -1,4 +1,5 @@
-"""Gradients of a tiny network of each family: they reach every parameter, and are the same however they are computed."""
+"""Gradients reach every parameter of every variant, and those of a tiny network of each family are the same however they are
+computed."""
 
 import mindspore as ms
 import numpy as np
@@ -14,6 +15,7 @@ from vit_ms.models.resnetv2 import ResNetV2
 from vit_ms.models.road import RoadNet
 from vit_ms.models.swin import Swin
 from vit_ms.models.vit import ViT
+from vit_ms.registry import MODELS, create_model
 
 pytestmark = pytest.mark.fused
 
@@ -56,15 +58,23 @@ class Loss(nn.Cell):
 
 
 def gradients(name: str, recompute: bool = False) -> dict[str, np.ndarray]:
-    network = tiny(name).set_train(True)
+    network = tiny(name)
     if recompute:
         network.recompute_blocks()
     size = TINY[name][1]["image_size"]
-    x = random(4, 3, *((size, size) if isinstance(size, int) else size))
-    weights = network.trainable_params()
+    return gradients_of(network, random(4, 3, *((size, size) if isinstance(size, int) else size)))
+
+
+def gradients_of(network: nn.Cell, x: np.ndarray) -> dict[str, np.ndarray]:
+    weights = network.set_train(True).trainable_params()
     grad = ms.grad(Loss(network), grad_position=None, weights=weights)
     found = grad(Tensor(x), Tensor([0, 3, 4, 1], ms.int32))
     return {p.name: g.asnumpy() for p, g in zip(weights, found, strict=True)}
+
+
+def check_reached(found: dict) -> None:
+    for name, gradient in found.items():
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 1e-6, name
 
 
 def check_same(found: dict, wanted: dict) -> None:
@@ -77,10 +87,27 @@ def check_same(found: dict, wanted: dict) -> None:
 @pytest.mark.parametrize("name", TINY)
 def test_the_gradient_reaches_every_parameter_the_same_in_both_modes(name):
     fast = gradients(name)
-    for parameter, gradient in fast.items():
-        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 1e-6, parameter
+    check_reached(fast)
     runtime.setup("CPU", "pynative")
     check_same(fast, gradients(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradient_reaches_every_parameter_of_every_variant(name):
+    """At the variant's own width, with a block for each stage or two, on the smallest images that fill its last map."""
+    runtime.setup("CPU", "pynative")
+    row = MODELS[name].row
+    patch = row.get("patch_size", 32)
+    shorter = {"num_classes": 5, "image_size": 64 // patch * patch}
+    if "drop_path_keep_prob" in row:
+        shorter["drop_path_keep_prob"] = 1.0  # with a dropped block its gradient is zero
+    if "num_layers" in row:
+        shorter["num_layers"] = 2
+    if "depths" in row:
+        shorter["depths"] = [1] * len(row["depths"])
+    network = randomize(create_model(name, **shorter), scale=0.05)
+    check_reached(gradients_of(network, random(4, row.get("input_channels", 3), *[shorter["image_size"]] * 2)))
 
 
 @pytest.mark.parametrize("name", TINY)

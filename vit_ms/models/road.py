@@ -149,12 +149,11 @@ class RoadNet(nn.Cell):
         self.image_size = pair(image_size)
         # As wide as the 3 x 3 or depthwise convolutions of the first stage.
         width = channels[0] if block in ("inverted", "moved_up") else channels[0] // 4
+        # Without the ReLU the next BatchNorm would take the mean off that the stem's adds.
+        kernel, stride = (7, 2) if stem == "resnet" else (4, 4)
+        self.stem = nn.SequentialCell(ConvNorm(input_channels, width, kernel, stride), nn.ReLU())
         if stem == "resnet":
-            self.stem = nn.SequentialCell(
-                ConvNorm(input_channels, width, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, pad_mode="same")
-            )
-        else:
-            self.stem = ConvNorm(input_channels, width, 4, 4)
+            self.stem.append(nn.MaxPool2d(3, 2, pad_mode="same"))
         stages, before = [], width
         for stage, (depth, after) in enumerate(zip(depths, channels, strict=True)):
             blocks = []
