@@ -10,7 +10,7 @@ import pytest
 # all the tests, go away with the session.
 if "PYTEST_XDIST_WORKER" not in os.environ:  # else the process that started the workers has done it, for all of them
     _scratch = tempfile.TemporaryDirectory(prefix="vit_ms_tests_")
-    for _variable in ("MS_OM_PATH", "MS_COMPILER_CACHE_PATH"):
+    for _variable in ("MS_OM_PATH", "MS_COMPILER_CACHE_PATH", "VIT_MS_HOME"):
         os.environ[_variable] = _scratch.name
 
 from vit_ms import environment, runtime

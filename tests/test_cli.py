@@ -51,7 +51,7 @@ def test_a_failure_is_exit_code_1(monkeypatch, capsys):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vit_ms.run.train", full)
+    monkeypatch.setattr("vit_ms.training.train", full)
     assert main(["train"]) == 1
     assert capsys.readouterr().err == "vit_ms: [Errno 28] No space left on device\n"
 

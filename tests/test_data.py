@@ -3,26 +3,41 @@
 import hashlib
 from pathlib import Path
 
-import mindspore as ms
-import mindspore.dataset as ds
 import numpy as np
 import pytest
 from images import make_folder
 from PIL import Image
 
 import vit_ms
+from vit_ms.data.batches import TrainBatches, eval_batches
 from vit_ms.data.catalog import open_dataset
 from vit_ms.data.digits import Digits
 from vit_ms.data.folder import Folder
-from vit_ms.data.transforms import Preprocessing, eval_batches, train_batches
+from vit_ms.data.sources import Arrays
+from vit_ms.data.transforms import Augmentation, Preprocessing
 from vit_ms.errors import UserError
 
 RGB = Preprocessing(16, 3, [0.5] * 3, [0.5] * 3, "bilinear", 0.875)
 GREY = Preprocessing(16, 1, [0.5], [0.5], "bicubic", 1.0)
 
 
-def _train(dataset, preprocessing=RGB, batch_size=4, augment="crop", workers=1):
-    return train_batches(dataset, preprocessing, batch_size, augment, [0.08, 1.0], 0.5, workers)
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch, clean_state):
+    monkeypatch.setenv("VIT_MS_HOME", str(tmp_path / "home"))  # where it is kept which images are good
+
+
+def _train(dataset, preprocessing=RGB, batch_size=4, augment="crop", workers=1, **options) -> TrainBatches:
+    return TrainBatches(dataset, preprocessing, batch_size, Augmentation(augment), workers, **options)
+
+
+def _epoch(batches: TrainBatches, number: int = 1, start: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(images.asnumpy(), labels.asnumpy()) for images, labels in batches.epoch(number, start)]
+
+
+def _same(one: list, two: list) -> bool:
+    return all(
+        np.array_equal(a, b) for left, right in zip(one, two, strict=True) for a, b in zip(left, right, strict=True)
+    )
 
 
 def test_digits_are_split_once_for_all():
@@ -63,33 +78,50 @@ def test_eval_batches_hold_every_digit_once_in_order():
     assert np.array_equal(first[7], GREY.prepare(images[7]))
 
 
-def test_train_batches_are_shuffled_random_and_reproducible():
-    def epochs():
-        ms.set_seed(3)
-        iterator = _train(Digits(), GREY, 64, "affine").create_tuple_iterator(num_epochs=2, output_numpy=True)
-        return [list(iterator) for _ in range(2)]
+def test_train_batches_are_shuffled_random_and_follow_from_seed_epoch_and_rank():
+    one, two = _train(Digits(), GREY, 64, "affine", seed=3), _train(Digits(), GREY, 64, "affine", seed=3)
+    first, second = _epoch(one, 1), _epoch(one, 2)
+    assert [len(epoch) for epoch in (first, second)] == [19, 19]
+    assert all(images.shape == (64, 1, 16, 16) for images, _ in first)
+    # Epochs that were not run before change nothing, nor do batches that a resumed run does not need.
+    assert _same(_epoch(two, 2), second)
+    assert _same(_epoch(two, 1, start=16), first[16:])
+    others = [second, _epoch(_train(Digits(), GREY, 64, "affine", seed=4))]
+    for other in others:
+        assert not np.array_equal(other[0][1], first[0][1])
+    # The same images on another device would be other views.
+    ranks = [_train(Digits(), GREY, 1, "affine", rank=rank, ranks=2) for rank in (0, 1)]
+    for batches in ranks:
+        batches.order = lambda epoch: np.zeros((3, 1), int)
+    assert not np.array_equal(*(_epoch(batches)[0][0] for batches in ranks))
 
-    one, two = epochs(), epochs()
-    assert [len(epoch) for epoch in one] == [19, 19]
-    assert all(images.shape == (64, 1, 16, 16) for images, _ in one[0])
-    for a, b in zip(one[0] + one[1], two[0] + two[1], strict=True):
-        assert np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1])
-    assert not np.array_equal(one[0][0][1], one[1][0][1])
+
+def test_the_order_is_each_epochs_own_and_shared_by_the_devices_step_by_step():
+    digits = Digits()
+    alone = _train(digits, GREY, 24, seed=5)
+    devices = [_train(digits, GREY, 8, seed=5, rank=rank, ranks=3) for rank in range(3)]
+    for epoch in (1, 2):
+        order = alone.order(epoch)
+        assert order.shape == (1257 // 24, 24) and len(np.unique(order)) == order.size
+        together = np.concatenate([device.order(epoch) for device in devices], axis=1)
+        assert np.array_equal(together, order)
+    assert not np.array_equal(alone.order(1), alone.order(2))
+    # What epochs leave over is not always the same.
+    left_out = [set(range(1257)) - set(alone.order(epoch).ravel()) for epoch in (1, 2, 3)]
+    assert not set.intersection(*left_out)
+    labels = digits.labels["train"]
+    for (_, truth), expected in zip(_epoch(devices[1]), devices[1].order(1), strict=True):
+        assert np.array_equal(truth, labels[expected])
+    assert _train(digits, GREY, 24, accumulate=5).batches == 50
+    assert devices[1].describe(1, 0) == [f"train[{index}]" for index in devices[1].order(1)[0]]
 
 
 def test_affine_views_are_shifted_both_ways():
     # A square in the middle: over many views its centre must lie around the middle, not to one side of it.
-    class Square:
-        encoded, splits = False, ("train",)
-
-        def read(self, split, shuffle, num_parallel_workers):
-            image = np.zeros((16, 16, 1), np.uint8)
-            image[6:10, 6:10] = 255
-            labels = np.zeros(200, np.int32)
-            return ds.NumpySlicesDataset({"image": np.repeat(image[None], 200, 0), "label": labels}, shuffle=shuffle)
-
-    batches = _train(Square(), GREY, 200, "affine").create_tuple_iterator(num_epochs=1, output_numpy=True)
-    views = (next(iter(batches))[0][:, 0] + 1) / 2
+    image = np.zeros((16, 16, 1), np.uint8)
+    image[6:10, 6:10] = 255
+    squares = Arrays({"train": np.repeat(image[None], 200, 0)}, {"train": np.zeros(200, np.int32)}, "0")
+    views = (_epoch(_train(squares, GREY, 200, "affine"))[0][0][:, 0] + 1) / 2
     centres = [(views * axis).sum((1, 2)) / views.sum((1, 2)) for axis in np.mgrid[0:16, 0:16].astype(np.float32)]
     for centre in centres:
         assert abs(centre.mean() - 7.5) < 0.2
@@ -112,7 +144,7 @@ def test_folder_reads_every_image_under_its_class(tmp_path):
 
 @pytest.mark.parametrize("augment", ["crop", "affine", "none"])
 def test_folder_trains_on_views_of_the_right_size(tmp_path, augment):
-    batches = list(_train(Folder(make_folder(tmp_path)), augment=augment).create_tuple_iterator(output_numpy=True))
+    batches = _epoch(_train(Folder(make_folder(tmp_path)), augment=augment, workers=2))
     assert len(batches) == 6
     for images, labels in batches:
         assert images.shape == (4, 3, 16, 16) and labels.dtype == np.int32
@@ -191,8 +223,12 @@ def test_other_mistakes_name_themselves(tmp_path):
         eval_batches(Folder(tmp_path), "val", RGB, 4, 1)
     with pytest.raises(UserError, match="no split 'dev'; it has train, val, test"):
         eval_batches(Digits(), "dev", GREY, 4, 1)
-    with pytest.raises(UserError, match="batch_size 2000 is more than the 1257 images"):
+    with pytest.raises(
+        UserError, match="a step takes 2000 images, which is more than the 1257 to train on: lower batch_size"
+    ):
         _train(Digits(), GREY, 2000)
+    with pytest.raises(UserError, match=r"a step takes 2000 images \(500 x 2 devices x 2 accumulated\)"):
+        _train(Digits(), GREY, 500, ranks=2, accumulate=2)
     with pytest.raises(UserError, match=r"absent\.png does not exist"):
         RGB.read_image("absent.png")
     (tmp_path / "text.jpg").write_text("no image")

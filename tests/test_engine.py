@@ -183,7 +183,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
     points[3] = np.inf
     network = _linear()
     step = engine.TrainStep(network, CrossEntropySmooth(num_classes=3), nn.SGD(network.trainable_params(), 0.5))
-    with pytest.raises(FloatingPointError, match="the loss is nan at step 2 of epoch 1: lower lr"):
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 1 of epoch 1: lower lr"):
         engine.fit(step, _batches(points, labels, 32), 1, lambda done: {})
 
 

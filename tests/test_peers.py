@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 from vit_ms import _torchvision, registry, runtime
 from vit_ms.layers import NUMERICS, Numerics
 from vit_ms.models import convnext, deit, hybrid, swin, vit
+from vit_ms.pretrained import PRETRAINED, inputs
 from vit_ms.resize import resize_bias_table, resize_grid
 from vit_ms.weights import load_weights
 
@@ -379,3 +380,15 @@ def test_tables_of_swin_are_resized_as_its_authors_do(torch):
     grid = torch.from_numpy(table).permute(1, 0).view(1, 4, 13, 13)
     wanted = torch.nn.functional.interpolate(grid, size=(23, 23), mode="bicubic").view(4, 23 * 23).permute(1, 0)
     assert np.abs(resize_bias_table(table, (7, 7), (12, 12), 0) - wanted.numpy()).max() < 1e-5
+
+
+@pytest.mark.peers
+def test_inputs_are_those_that_timm_states(timm):
+    for model, artefacts in PRETRAINED.items():
+        for artefact in artefacts:
+            if artefact.source == "timm":
+                stated = timm.models.get_pretrained_cfg(artefact.file.removesuffix(".safetensors"))
+                ours = inputs(model, "timm")
+                assert (tuple(ours["mean"]), tuple(ours["std"])) == (stated.mean, stated.std), model
+                assert (ours["interpolation"], ours["crop_pct"]) == (stated.interpolation, stated.crop_pct), model
+                assert ours["eval_crop"] == stated.crop_mode, model

@@ -16,8 +16,10 @@ from images import make_folder
 from PIL import Image
 
 import vit_ms
-from vit_ms import engine, run
+from vit_ms import engine, training
 from vit_ms.cli import main
+from vit_ms.data.batches import TrainBatches
+from vit_ms.data.digits import Digits
 from vit_ms.engine import TrainStep
 from vit_ms.optim import learning_rates
 from vit_ms.recipe import FOLDER, load_recipe
@@ -140,7 +142,15 @@ def test_a_run_that_came_to_nothing_is_in_nobodys_way(short, capsys):
     arguments = ["train", "--config", short, "--ckpt_save_dir", "again"]
     assert main([*arguments, "--lr", "1e30"]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(r"vit_ms: the loss is nan at step \d+ of epoch 1: lower lr or set clip_grad", error)
+    found = re.fullmatch(
+        r"vit_ms: the loss is nan at step (\d+) of epoch 1: lower lr or set clip_grad; "
+        r"the images of that step are listed in (\S+)",
+        error,
+    )
+    listed = Path(found[2]).read_text().splitlines()
+    digits = Digits()
+    batches = TrainBatches(digits, None, 64, num_parallel_workers=1)
+    assert listed == batches.describe(1, int(found[1]) - 1) and len(set(listed)) == 64
     assert not Path("again/best.ckpt").exists()
     assert main(arguments) == 0
 
@@ -153,18 +163,19 @@ def test_a_run_is_what_the_recipe_says(short, monkeypatch):
             seen[name] = inspect.signature(function).bind(*args, **kwargs).arguments
             return function(*args, **kwargs)
 
-        monkeypatch.setattr(run, name, watched)
+        monkeypatch.setattr(training, name, watched)
 
-    for name in ("create_optimizer", "train_batches", "learning_rates", "CrossEntropySmooth"):
-        watch(name, getattr(run, name))
+    for name in ("create_optimizer", "TrainBatches", "learning_rates", "CrossEntropySmooth"):
+        watch(name, getattr(training, name))
     steps = []
-    monkeypatch.setattr(engine, "TrainStep", lambda *args: steps.append(args) or TrainStep(*args))
+    monkeypatch.setattr(engine, "TrainStep", lambda *args, **kw: steps.append(args) or TrainStep(*args, **kw))
     recipe = load_recipe(short, {"ckpt_save_dir": "run", "seed": 3})
-    run.train(recipe)
+    training.train(recipe)
     assert (seen["create_optimizer"]["opt"], seen["create_optimizer"]["weight_decay"]) == ("adamw", 0.05)
     assert seen["create_optimizer"]["learning_rate"] == learning_rates("cosine_decay", 3e-3, 0.0, 0, 2, 19)
-    assert seen["CrossEntropySmooth"] == {"smooth_factor": 0.1, "num_classes": 10}
-    assert seen["train_batches"]["augment"] == "affine" and seen["train_batches"]["batch_size"] == 64
+    assert seen["CrossEntropySmooth"].items() >= {"sparse": True, "smooth_factor": 0.1, "num_classes": 10}.items()
+    assert seen["TrainBatches"]["augmentation"].augment == "affine" and seen["TrainBatches"]["batch_size"] == 64
+    assert seen["TrainBatches"]["seed"] == 3
     assert steps[0][3] == 1.0  # clip_grad
 
 
@@ -177,8 +188,8 @@ def test_the_best_checkpoint_is_of_the_best_epoch_and_of_equals_the_last(short, 
 
     monkeypatch.setattr(engine.Predictions, "metrics", fake)
     saved = []
-    monkeypatch.setattr(run, "save_weights", lambda network, path: saved.append(path.name))
-    run.train(load_recipe(short, {"epoch_size": 4, "ckpt_save_dir": "run"}))
+    monkeypatch.setattr(training, "save_weights", lambda network, path: saved.append(path.name))
+    training.train(load_recipe(short, {"epoch_size": 4, "ckpt_save_dir": "run"}))
     last = ["last.ckpt"]
     assert saved == ["best.ckpt", *last, "best.ckpt", *last, "best.ckpt", *last, *last]
     assert json.loads(Path("run/metrics.json").read_text())["val"]["epoch"] == 3

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from vit_ms import __version__, environment
-from vit_ms.errors import UserError
+from vit_ms.errors import Interrupted, UserError
 
 # What needs MindSpore is imported by the command that needs it: --help answers at once, and a wrong version is one line.
 
@@ -54,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, help="of weights, data order and dropout")
     train.add_argument("--recompute", action="store_true", default=None, help="less memory for more time")
     train.add_argument("--num_parallel_workers", type=int, help="threads of the data pipeline")
+    train.add_argument("--gradient_accumulation_steps", type=int, help="batches whose gradients make one step")
+    train.add_argument("--teacher_ckpt_path", help="the weights of a run that a network with two heads learns from")
+    train.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="any other setting of the recipe")
+    train.add_argument(
+        "--resume", action="store_true", help="go on with the run in its folder where it was interrupted"
+    )
 
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them")
     predict.add_argument("--output", help="the annotated picture (default predict.png beside the checkpoint)")
@@ -102,11 +108,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(args: argparse.Namespace) -> list[Path]:
-    from vit_ms.recipe import load_recipe
-    from vit_ms.run import train
+    from vit_ms.recipe import load_recipe, parse_settings
+    from vit_ms.training import train
 
-    options = {key: value for key, value in vars(args).items() if key not in ("command", "run", "config")}
-    return train(load_recipe(args.config, options))
+    own = ("command", "run", "config", "set", "resume")
+    options = {key: value for key, value in vars(args).items() if key not in own}
+    return train(load_recipe(args.config, options, parse_settings(args.set)), args.resume)
 
 
 def _info(args: argparse.Namespace):
@@ -197,7 +204,9 @@ def main(argv: list[str] | None = None) -> int:
         written = args.run(args)
     except UserError as error:
         return _stop(2, error)
-    except (OSError, FloatingPointError) as error:
+    except Interrupted as error:
+        return _stop(128 + error.signal, error)
+    except (OSError, FloatingPointError, MemoryError) as error:
         return _stop(1, error)
     except KeyboardInterrupt:
         return _stop(1, "stopped")

@@ -1,14 +1,17 @@
 """One training step, one training loop, one evaluation. Works on any Cell, data pipeline and optimizer."""
 
+import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
-from mindspore import Tensor, amp, nn, ops
+from mindspore import Parameter, Tensor, amp, nn, ops
 from tqdm import tqdm
+
+from vit_ms import runtime
 
 
 def clip_by_global_norm(grads: tuple[Tensor, ...], clip_norm: float) -> tuple[Tensor, ...]:
@@ -37,6 +40,8 @@ def _scaled(scale, grad):
 class TrainStep(nn.Cell):
     """Forward, loss, gradients, clipping and update as one cell, so that graph mode compiles them as one graph.
 
+    All that it keeps from step to step, `state` says, is in Parameters: to restore them is to go on as if nothing had been.
+
     Args:
         network (nn.Cell): images to logits, or to a pair of them, of which the first are judged; without a teacher both
             learn from the labels.
@@ -46,16 +51,21 @@ class TrainStep(nn.Cell):
         loss_scaler (amp.LossScaler): keeps small gradients above float16's smallest number; a step whose gradients overflow
             all the same updates nothing. None: none.
         teacher (nn.Cell): images to logits; it is not trained. None: none.
+        accumulate (int): calls whose gradients, averaged, make one step: that of a batch so many times as large.
+        ema_decay (float): of the running average of the weights; None: no average.
+        seed (int): of dropout and drop path, as far as the network's cells have a method `draw_from`.
+        rank, ranks (int): which of how many devices this is; gradients are averaged over all.
 
     Inputs:
         - **images** (Tensor): what the network takes, (B, C, height, width).
-        - **labels** (Tensor): (B,), int32.
+        - **labels** (Tensor): (B,), int32, or (B, K), float32.
 
     Outputs:
         tuple of two scalar Tensors, the loss before the update and the number of images classified rightly.
 
     Reference:
-        Pascanu et al. 2013, algorithm 1, for the clipping; Micikevicius et al. 2018, section 3.2, for the scaling.
+        Pascanu et al. 2013, algorithm 1, for the clipping; Micikevicius et al. 2018, section 3.2, for the scaling; Polyak &
+        Juditsky 1992 for the average, in the exponential form of Dosovitskiy et al. 2021, appendix B.1.
     """
 
     def __init__(
@@ -66,6 +76,11 @@ class TrainStep(nn.Cell):
         clip_grad: float | None = None,
         loss_scaler: amp.LossScaler | None = None,
         teacher: nn.Cell | None = None,
+        accumulate: int = 1,
+        ema_decay: float | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ):
         # Without the prefix the parameters keep their names, "cls" and not "network.cls".
         super().__init__(auto_prefix=False)
@@ -77,7 +92,20 @@ class TrainStep(nn.Cell):
         self.teacher = teacher
         if teacher is not None:
             teacher.set_train(False)
+        self.accumulate = accumulate
+        self.ema_decay = ema_decay
+        self.reduce = nn.DistributedGradReducer(optimizer.parameters) if ranks > 1 else None
+        self.draw = Parameter(Tensor([seed % 2**31, 0, rank], ms.int32), name="draw", requires_grad=False)
+        chunks = ranks * accumulate if accumulate > 1 else 0
+        self.next_chunk, self.next_step = Tensor([0, 0, ranks], ms.int32), Tensor([0, 1, -chunks], ms.int32)
+        for salt, (_, cell) in enumerate(network.cells_and_names()):
+            if hasattr(cell, "draw_from"):
+                cell.draw_from(self.draw, salt)
         self.grad_fn = ms.value_and_grad(self.forward, None, optimizer.parameters, has_aux=True)
+        self.sums = optimizer.parameters.clone("sum", init="zeros") if accumulate > 1 else None
+        self.ema = optimizer.parameters.clone("ema", init="same") if ema_decay is not None else None
+        self.calls = 0
+        self.apply_sums = _ApplySums(self) if accumulate > 1 else None
 
     def forward(self, images, labels):
         logits = self.network(images)
@@ -93,21 +121,96 @@ class TrainStep(nn.Cell):
 
     def construct(self, images, labels):
         (_, loss, logits), grads = self.grad_fn(images, labels)
-        if self.loss_scaler is None:
-            loss = ops.depend(loss, self.update(grads))
+        if self.accumulate > 1:
+            loss = ops.depend(loss, _map(_add_to, self.sums, grads))
+            loss = ops.depend(loss, ops.assign_add(self.draw, self.next_chunk))
         else:
-            grads = self.loss_scaler.unscale(grads)
-            finite = amp.all_finite(grads)
-            loss = ops.depend(loss, self.loss_scaler.adjust(finite))
-            if finite:
-                loss = ops.depend(loss, self.update(grads))
+            loss = ops.depend(loss, self.step(grads))
+        if labels.ndim == 2:
+            labels = labels.argmax(axis=-1)
         correct = (logits.argmax(axis=-1) == labels).astype(ms.int32).sum()
         return loss, correct
+
+    def __call__(self, images, labels):
+        loss, correct = super().__call__(images, labels)
+        if self.accumulate > 1:
+            self.calls += 1
+            if self.calls % self.accumulate == 0:
+                self.apply_sums()
+        return loss, correct
+
+    def step(self, grads):
+        """One update with these gradients, unless they overflowed."""
+        if self.reduce is not None:
+            grads = self.reduce(grads)
+        done = ops.assign_add(self.draw, self.next_step)
+        if self.loss_scaler is None:
+            return ops.depend(done, self.update(grads))
+        grads = self.loss_scaler.unscale(grads)
+        finite = amp.all_finite(grads)
+        done = ops.depend(done, self.loss_scaler.adjust(finite))
+        if finite:
+            done = ops.depend(done, self.update(grads))
+        return done
 
     def update(self, grads):
         if self.clip_grad is not None:
             grads = clip_by_global_norm(grads, self.clip_grad)
-        return self.optimizer(grads)
+        done = self.optimizer(grads)
+        if self.ema is not None:
+            done = ops.depend(
+                done, _map(ops.partial(_average, 1.0 - self.ema_decay), self.ema, self.optimizer.parameters)
+            )
+        return done
+
+    def state(self) -> dict[str, Parameter]:
+        """Everything that a step changes, by name."""
+        found = {p.name: p for p in (*self.network.get_parameters(), *self.optimizer.get_parameters(), self.draw)}
+        found |= {p.name: p for p in self.ema or ()}
+        if self.loss_scaler is not None:
+            found |= {"loss_scale": self.loss_scaler.scale_value, "loss_scale_steps": self.loss_scaler.counter}
+        return found
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """Within it the network has the running average of its weights, if there is one."""
+        if self.ema is None:
+            yield
+            return
+        weights = [p.asnumpy().copy() for p in self.optimizer.parameters]
+        for parameter, average in zip(self.optimizer.parameters, self.ema, strict=True):
+            parameter.set_data(Tensor(average.asnumpy()))
+        try:
+            yield
+        finally:
+            for parameter, weight in zip(self.optimizer.parameters, weights, strict=True):
+                parameter.set_data(Tensor(weight))
+
+
+class _ApplySums(nn.Cell):
+    """The step with the accumulated gradients: a small graph beside the large one that accumulates."""
+
+    def __init__(self, train_step: TrainStep):
+        super().__init__(auto_prefix=False)
+        self.step = train_step.step
+        self.sums = train_step.sums
+        self.scale = Tensor(1.0 / train_step.accumulate, ms.float32)
+
+    def construct(self):
+        done = self.step(_map(ops.partial(_scaled, self.scale), self.sums))
+        return ops.depend(done, _map(_clear, self.sums))
+
+
+def _add_to(total, grad):
+    return ops.assign_add(total, grad)
+
+
+def _clear(total):
+    return ops.assign(total, ops.zeros_like(total))
+
+
+def _average(share, average, parameter):
+    return ops.assign_add(average, (parameter - average) * share)
 
 
 def loss_scaler() -> amp.LossScaler:
@@ -121,7 +224,7 @@ class Epoch:
 
     Args:
         epoch (int): from 1.
-        loss (float): mean over the epoch's steps.
+        loss (float): mean over the epoch's batches.
         accuracy (float): share of the training images classified rightly, as they were met, in [0, 1].
         seconds (float): for training alone.
     """
@@ -132,57 +235,129 @@ class Epoch:
     seconds: float
 
 
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Args:
+        epoch (int): the one being trained, from 1.
+        batches (int): of it that are done.
+        losses (list[float]): of those batches.
+        correct (int): images of those batches that were classified rightly.
+        seconds (float): that they took.
+    """
+
+    epoch: int = 1
+    batches: int = 0
+    losses: list[float] = field(default_factory=list)
+    correct: int = 0
+    seconds: float = 0.0
+
+
+class LossNotFinite(FloatingPointError):
+    """The loss is NaN or infinite.
+
+    Args:
+        message (str): one line.
+        epoch (int): from 1.
+        batch (int): of the epoch, from 0.
+    """
+
+    def __init__(self, message: str, epoch: int, batch: int):
+        super().__init__(message)
+        self.epoch, self.batch = epoch, batch
+
+
+# Under loss scaling a few batches may overflow one after the other until the scale has come down: 2^16 to 1.
+OVERFLOWS = 20
+
+
 def fit(
     train_step: TrainStep,
-    dataset: ds.Dataset,
+    data,
     epoch_size: int,
-    on_epoch_end: Callable[[Epoch], dict[str, float]],
+    on_epoch_end: Callable[[Epoch], dict[str, float] | None],
     log_interval: int = 10,
+    progress: Progress | None = None,
+    watch: Callable[[Progress], None] | None = None,
+    urgent: Callable[[], bool] | None = None,
 ) -> list[Epoch]:
     """The training loop, with a bar that shows loss, accuracy and the time left.
 
     Args:
         train_step (TrainStep): one update.
-        dataset (Dataset): batches of equal shape, columns image and label.
+        data: batches of equal shape, columns image and label: a Dataset, or a TrainBatches, which begins every epoch anew
+            and so can be gone on with in the middle of one.
         epoch_size (int): epochs to train.
-        on_epoch_end (Callable): validates, saves; what it returns is shown in the bar.
+        on_epoch_end (Callable): validates, saves; what it returns is shown in the bar. None ends the training.
         log_interval (int): steps between two readings of the loss. Reading waits for the device.
+        progress (Progress): where to begin; it is kept up to date. None: at the beginning.
+        watch (Callable): called with it at every reading; it may save the state.
+        urgent (Callable): asked after every step whether to read at once.
 
     Returns:
-        list[Epoch], one an epoch.
+        list[Epoch], one for each that was ended.
 
     Raises:
-        FloatingPointError: If the loss is no longer finite.
+        LossNotFinite: If the loss is no longer finite. The weights are not, either.
     """
-    steps, batch_size = dataset.get_dataset_size(), dataset.get_batch_size()
+    progress = progress or Progress()
+    batches, batch_size = data.get_dataset_size(), data.get_batch_size()
+    interval = log_interval * train_step.accumulate
+    epoch_of = data.epoch if hasattr(data, "epoch") else _repeated(data, epoch_size)
+    epochs, shown, overflows = [], {}, 0
+    with tqdm(total=epoch_size * batches, unit="step", mininterval=0.5, disable=runtime.rank() > 0) as bar:
+        bar.update((progress.epoch - 1) * batches + progress.batches)
+        while progress.epoch <= epoch_size:
+            train_step.network.set_train(True)
+            bar.set_description(f"epoch {progress.epoch}/{epoch_size}", refresh=False)
+            start, unread = time.perf_counter(), []
+            for batch, (images, labels) in enumerate(epoch_of(progress.epoch, progress.batches), progress.batches):
+                unread.append(train_step(images, labels))
+                bar.update()
+                full_step = (batch + 1) % train_step.accumulate == 0
+                asked = urgent is not None and full_step and urgent()
+                if (batch + 1) % interval and batch + 1 < batches and not asked:
+                    continue
+                for number, (loss, correct) in enumerate(unread, progress.batches):
+                    progress.losses.append(float(loss))
+                    progress.correct += int(correct)
+                    overflows = 0 if np.isfinite(progress.losses[-1]) else overflows + 1
+                    if overflows > (OVERFLOWS if train_step.loss_scaler is not None else 0):
+                        where = f"step {number // train_step.accumulate + 1} of epoch {progress.epoch}"
+                        raise LossNotFinite(
+                            f"the loss is {progress.losses[-1]} at {where}: lower lr or set clip_grad",
+                            progress.epoch,
+                            number,
+                        )
+                unread, progress.batches = [], batch + 1
+                progress.seconds, start = progress.seconds + time.perf_counter() - start, time.perf_counter()
+                accuracy = progress.correct / (progress.batches * batch_size)
+                shown |= {"loss": f"{_mean(progress.losses):.4f}", "acc": f"{accuracy:.4f}"}
+                bar.set_postfix(shown, refresh=False)
+                if watch is not None and full_step and batch + 1 < batches:
+                    watch(progress)
+                start = time.perf_counter()
+            done = Epoch(progress.epoch, _mean(progress.losses), accuracy, progress.seconds)
+            epochs.append(done)
+            vars(progress).update(vars(Progress(epoch=progress.epoch + 1)))
+            found = on_epoch_end(done)
+            if found is None:
+                break
+            shown |= {name: f"{value:.4f}" for name, value in found.items()}
+            bar.set_postfix(shown, refresh=False)
+    return epochs
+
+
+def _mean(losses: list[float]) -> float:
+    """Of those that are finite: under loss scaling, one that is not was skipped."""
+    return float(np.mean([loss for loss in losses if np.isfinite(loss)] or [np.nan]))
+
+
+def _repeated(dataset: ds.Dataset, epoch_size: int) -> Callable:
     # One iterator for all epochs: a new one would repeat the order of the first.
     batches = dataset.create_tuple_iterator(num_epochs=epoch_size)
-    epochs, shown = [], {}
-    with tqdm(total=epoch_size * steps, unit="step", desc=f"epoch 1/{epoch_size}", mininterval=0.5) as bar:
-        for epoch in range(1, epoch_size + 1):
-            train_step.network.set_train(True)
-            bar.set_description(f"epoch {epoch}/{epoch_size}", refresh=False)
-            start, losses, corrects = time.perf_counter(), [], []
-            for step, (images, labels) in enumerate(batches, start=1):
-                loss, correct = train_step(images, labels)
-                losses.append(loss)
-                corrects.append(correct)
-                if step % log_interval == 0 or step == steps:
-                    losses[-log_interval:] = [float(item) for item in losses[-log_interval:]]
-                    corrects[-log_interval:] = [int(item) for item in corrects[-log_interval:]]
-                    if not np.isfinite(losses[-1]):
-                        raise FloatingPointError(
-                            f"the loss is {losses[-1]} at step {step} of epoch {epoch}: lower lr or set clip_grad"
-                        )
-                    accuracy = sum(corrects) / (step * batch_size)
-                    shown |= {"loss": f"{np.mean(losses):.4f}", "acc": f"{accuracy:.4f}"}
-                    bar.set_postfix(shown, refresh=False)
-                bar.update()
-            done = Epoch(epoch, float(np.mean(losses)), accuracy, time.perf_counter() - start)
-            epochs.append(done)
-            shown |= {name: f"{value:.4f}" for name, value in on_epoch_end(done).items()}
-            bar.set_postfix(shown, refresh=epoch == epoch_size)
-    return epochs
+    return lambda number, start: batches
 
 
 def log_probabilities(network: nn.Cell, images: np.ndarray, batch_size: int) -> np.ndarray:

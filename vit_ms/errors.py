@@ -14,6 +14,19 @@ class UserError(ValueError):
     """
 
 
+class Interrupted(Exception):
+    """The user or the system ended a command early; the message says how to go on.
+
+    Args:
+        message (str): one line.
+        signal (int): the number of what ended it; the commands exit with 128 more.
+    """
+
+    def __init__(self, message: str, signal: int):
+        super().__init__(message)
+        self.signal = signal
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The names in `known` that are close to `name`, as the end of an error message.
 

@@ -498,6 +498,66 @@ def patch_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return dense(patchify_map(x, p), weight.transpose(0, 2, 3, 1).reshape(d, -1), bias)
 
 
+_xor, _shift = ops.BitwiseXor(), ops.RightShift()
+
+
+def _int(value: int) -> Tensor:
+    return Tensor(value, ms.int32)
+
+
+def _mixed(bits):
+    """Bits in which each bit of the input turns half of those of the result, which is not negative."""
+    bits = _xor(bits, _shift(bits, _int(16))) * _int(2146121005)
+    bits = _xor(bits, _shift(bits, _int(15))) * _int(-2073254261)
+    return _xor(bits, _shift(bits, _int(16)))
+
+
+def random_bits(shape: tuple[int, ...], draw: Tensor, salt: int) -> Tensor:
+    """Random whole numbers that depend on their place, the draw and the salt alone, so that they can be drawn again.
+
+    MindSpore's generators keep a state that cannot be read or set. These numbers are a hash of where they stand.
+
+    Args:
+        shape (tuple): of the result; one axis at least, the first being samples.
+        draw (Tensor): (3,), int32: seed, step, and the chunk of the step's samples that this is, all chunks being equal.
+        salt (int): tells the users of one draw apart.
+
+    Returns:
+        Tensor, int32 in [0, 2^31).
+
+    Reference:
+        The two multipliers and the shifts between them: Wellons 2018, hash-prospector, "lowbias32".
+    """
+    columns = shape[-1] if len(shape) > 1 else 1
+    rows = 1
+    for size in shape[:-1] if len(shape) > 1 else shape:
+        rows *= size
+    key = _mixed(_mixed(_mixed(draw[0:1]) + draw[1:2]) + salt)
+    row = _mixed(_mixed(ops.arange(0, rows, 1, dtype=ms.int32) + draw[2:3] * rows) + key)
+    column = ops.arange(0, columns, 1, dtype=ms.int32) * _int(-1640531527)
+    return _mixed(_reshape(row, (-1, 1)) + column).reshape(shape)
+
+
+def uniform(shape: tuple[int, ...], draw: Tensor, salt: int) -> Tensor:
+    """Random numbers in [0, 1), float32, from `random_bits`."""
+    return _cast(_shift(random_bits(shape, draw, salt), _int(7)), ms.float32) * 2.0**-24
+
+
+def dropout(x: Tensor, p: float, draw: Tensor, salt: int) -> Tensor:
+    """x with a share p of its elements zeroed and the others divided by 1 - p (Srivastava et al. 2014).
+
+    Args:
+        x (Tensor): (B, ...), float.
+        p (float): in [0, 1).
+        draw (Tensor), salt (int): of `random_bits`.
+
+    Returns:
+        Tensor, shape and dtype of x.
+    """
+    kept = random_bits(x.shape, draw, salt) >= int(p * 2**31)
+    return x * (_cast(kept, x.dtype) * (1.0 / (1.0 - p)))
+
+
 def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias), in float32 whatever the inputs are (Vaswani et al. 2017, equation 1).
 

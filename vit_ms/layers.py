@@ -172,6 +172,35 @@ class Tanh(nn.Cell):
         return F.tanh(x)
 
 
+class Dropout(nn.Dropout):
+    """nn.Dropout whose masks, within a training step, follow from the seed and the step's number: a run that goes on after
+    an interruption drops what it would have dropped.
+
+    Args:
+        p (float): chance to drop an element, in [0, 1).
+
+    Inputs:
+        - **x** (Tensor): (B, ...), float.
+
+    Outputs:
+        Tensor, shape and dtype of x; x itself in evaluation.
+    """
+
+    draw, salt = None, 0
+
+    def draw_from(self, draw: Parameter, salt: int) -> None:
+        """Draw the masks from `draw`, as `functional.random_bits` takes it, and no more from MindSpore's generator."""
+        object.__setattr__(self, "draw", draw)  # not one of this cell's parameters: those are what is learnt
+        self.salt = salt
+
+    def construct(self, x):
+        if not self.training or self.p == 0.0:
+            return x
+        if self.draw is None or F.on_ascend():
+            return super().construct(x)
+        return F.dropout(x, self.p, self.draw, self.salt)
+
+
 class DropPath(nn.Cell):
     """Drop the residual branch of a whole sample in training and scale the others by 1 / keep_prob.
 
@@ -196,7 +225,7 @@ class DropPath(nn.Cell):
         check_keep_prob("keep_prob", keep_prob)
         self.keep_prob = keep_prob
         # A dropout of ones, one for each sample, is the mask with its scale.
-        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+        self.dropout = Dropout(p=1.0 - keep_prob)
 
     def construct(self, x):
         if not self.training or self.keep_prob == 1.0:
@@ -309,9 +338,9 @@ class Attention(nn.Cell):
         self.head_dim = dim // num_heads
         # q, k and v are three D x D layers stored as one: Glorot's range is that of one of them.
         self.qkv = Dense(dim, dim * 3, weight_init=Uniform((3.0 / dim) ** 0.5))
-        self.attn_drop = nn.Dropout(p=1.0 - attention_keep_prob)
+        self.attn_drop = Dropout(p=1.0 - attention_keep_prob)
         self.out = Dense(dim, dim)
-        self.out_drop = nn.Dropout(p=1.0 - keep_prob)
+        self.out_drop = Dropout(p=1.0 - keep_prob)
         self.position_bias = position_bias
 
     def construct(self, x):
@@ -364,8 +393,8 @@ class FeedForward(nn.Cell):
         self.activation = activation()
         self.dense2 = Dense(hidden_features, out_features)
         # Two cells: in graph mode one that is used twice draws the same mask twice.
-        self.dropout1 = nn.Dropout(p=1.0 - keep_prob)
-        self.dropout2 = nn.Dropout(p=1.0 - keep_prob)
+        self.dropout1 = Dropout(p=1.0 - keep_prob)
+        self.dropout2 = Dropout(p=1.0 - keep_prob)
 
     def construct(self, x):
         x = self.dropout1(self.activation(self.dense1(x)))  # (B, N, M)

@@ -120,3 +120,36 @@ def pretrained(model: str, source: str | bool = True) -> Artefact:
     raise UserError(
         f"no published weights of {model} by {source!r} are known: choose {' or '.join(item.source for item in known)}"
     )
+
+
+_HALF = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def inputs(model: str, source: str) -> dict:
+    """How the publisher of weights brings images to the network: the values of a recipe that follow from the weights.
+
+    Args:
+        model (str): one of `list_models()`.
+        source (str): whose weights, as `load_weights` calls it.
+
+    Returns:
+        dict, of mean, std, interpolation, crop_pct and eval_crop; empty for our own weights, which have a run.json.
+
+    Reference:
+        Google's input_pipeline.py; the course's notebook; timm's pretrained_cfg; mindcv's configs. Hugging Face's ViTs are
+        Google's weights, and its others are those of timm.
+    """
+    family = model.partition("_")[0]
+    if source == "google" or (source == "hf" and family == "vit"):
+        return {**_HALF, "interpolation": "bilinear", "crop_pct": 1.0, "eval_crop": "squash"}
+    if source == "course":
+        return {**_IMAGENET, "interpolation": "bilinear", "crop_pct": 0.875, "eval_crop": "center"}
+    if source == "mindcv":
+        crop_pct = 0.95 if family == "convnext" else 0.875
+        return {**_IMAGENET, "interpolation": "bicubic", "crop_pct": crop_pct, "eval_crop": "center"}
+    if source in ("timm", "hf"):
+        statistics = _HALF if family == "vit" else _IMAGENET
+        crop_pct = 1.0 if model.endswith("_384") else 0.875 if family == "convnext" else 0.9
+        return {**statistics, "interpolation": "bicubic", "crop_pct": crop_pct, "eval_crop": "center"}
+    return {}

@@ -10,6 +10,7 @@ from vit_ms.data.download import fetch
 from vit_ms.errors import UserError, did_you_mean, typed
 from vit_ms.layers import NUMERICS, Numerics
 from vit_ms.models import convnext, deit, hybrid, resnetv2, road, swin, vit
+from vit_ms.optim import HEADS
 from vit_ms.pretrained import pretrained as published
 from vit_ms.weights import load_weights
 
@@ -38,7 +39,6 @@ _FAMILIES = (
     (convnext.ConvNeXt, convnext.VARIANTS, convnext.NUMERICS),
     (road.RoadNet, road.VARIANTS, road.NUMERICS),
 )
-HEADS = ("dense.", "distillation_dense.")  # the parameters that depend on the classes
 MODELS = {name: Model(cell, row, numerics) for cell, rows, numerics in _FAMILIES for name, row in rows.items()}
 
 

@@ -1,9 +1,6 @@
-"""A run: a recipe carried out, and the folder that keeps what came of it."""
+"""What a checkpoint is, and how good: the folder of a run says the first, its evaluation the second."""
 
-import csv
-import dataclasses
 import json
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +10,16 @@ from pathlib import Path
 from mindspore import nn
 
 import vit_ms
-from vit_ms import engine, runtime, visualize
+from vit_ms import engine, visualize
+from vit_ms.data.batches import eval_batches
 from vit_ms.data.catalog import open_dataset
-from vit_ms.data.transforms import Preprocessing, eval_batches, train_batches
+from vit_ms.data.transforms import Preprocessing
 from vit_ms.errors import UserError, check_positive
 from vit_ms.files import whole_file
-from vit_ms.losses import CrossEntropySmooth
-from vit_ms.optim import create_optimizer, learning_rates
+from vit_ms.pretrained import inputs
 from vit_ms.recipe import Recipe, recipe_from
 from vit_ms.registry import create_model, model_arguments
-from vit_ms.weights import load_weights, save_weights
+from vit_ms.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -60,19 +57,22 @@ class RunInfo:
             raise UserError(
                 f"input_channels is {overrides['input_channels']}, but the images have {dataset.channels}: leave it out"
             )
+        statistics = inputs(recipe.model, recipe.numerics) if dataset.channels == 3 else {}
         for key in ("mean", "std"):
-            if len(getattr(recipe, key)) != dataset.channels:
+            statistics[key] = getattr(recipe, key) or statistics.get(key, [0.5] * dataset.channels)
+            if len(statistics[key]) != dataset.channels:
                 raise UserError(
-                    f"{key} is {getattr(recipe, key)}; the images have {dataset.channels} channels, one value each"
+                    f"{key} is {statistics[key]}; the images have {dataset.channels} channels, one value each"
                 )
         image_size = model_arguments(recipe.model, overrides)["image_size"]
         preprocessing = Preprocessing(
             image_size if isinstance(image_size, int) else list(image_size),
             dataset.channels,
-            recipe.mean,
-            recipe.std,
+            statistics["mean"],
+            statistics["std"],
             recipe.interpolation,
             recipe.crop_pct,
+            recipe.eval_crop,
         )
         packages = {name: metadata.version(name) for name in ("mindspore", "numpy")}
         versions = {"vit_ms": vit_ms.__version__, **packages, "python": platform.python_version()}
@@ -91,7 +91,7 @@ class RunInfo:
         if not path.is_file():
             raise UserError(f"{ckpt_path} has no run.json beside it: give --config, the recipe that it fits")
         try:
-            saved = _read_json(path)
+            saved = read_json(path)
             recipe = recipe_from(saved.pop("recipe"), str(path))
             return cls(preprocessing=Preprocessing(**saved.pop("preprocessing")), recipe=recipe, **saved)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -104,7 +104,7 @@ class RunInfo:
         return create_model(self.model, self.numerics, **self.overrides)
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
     """What a JSON file holds; nothing, if it is absent or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -113,99 +113,9 @@ def _read_json(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict) -> None:
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _refuse_other_run(folder: Path, recipe: Recipe) -> None:
-    """The same run again writes the same files; another one must not take the place of what it cannot bring back."""
-    if not any((folder / name).exists() for name in ("best.ckpt", "last.ckpt")):
-        return
-    earlier, now = _read_json(folder / "run.json").get("recipe", {}), dataclasses.asdict(recipe)
-    changed = [f"{key} {earlier.get(key)!r} -> {value!r}" for key, value in now.items() if earlier.get(key) != value]
-    if changed:
-        raise UserError(
-            f"{folder} holds another run ({', '.join(changed[:4])}): choose another --ckpt_save_dir, or remove the folder"
-        )
-
-
-def _workers(recipe: Recipe) -> int:
-    """The threads of the data pipeline; MindSpore takes no more than the machine has processors."""
-    return min(recipe.num_parallel_workers, os.cpu_count() or 1)
-
-
-def train(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:
-    """Carry out a recipe: train, validate after each epoch, keep the best and the last weights.
-
-    Args:
-        recipe (Recipe): what to do.
-        say (Callable): told one line at a time how it goes.
-
-    Returns:
-        list[Path], the files written into the run's folder.
-
-    Raises:
-        UserError: If the recipe, the data or the folder does not allow the run; nothing has been trained then.
-    """
-    chosen = runtime.setup(recipe.device_target, recipe.mode, recipe.seed, recipe.precision, recipe.implementation)
-    if recipe.data_dir is not None:
-        # run.json must say it to a command that is called from another folder.
-        recipe = dataclasses.replace(recipe, data_dir=str(Path(recipe.data_dir).resolve()))
-    folder = recipe.folder
-    _refuse_other_run(folder, recipe)
-    dataset = open_dataset(recipe.dataset, recipe.data_dir)
-    for split in ("train", "val"):
-        if split not in dataset.splits:
-            raise UserError(f"training needs the splits train and val; the dataset has {', '.join(dataset.splits)}")
-    info = RunInfo.of(recipe, dataset)
-    network = info.network()
-    if recipe.recompute:
-        network.recompute_blocks()
-    if recipe.ckpt_path is not None:
-        say(f"starting from {recipe.ckpt_path}: {load_weights(network, recipe.ckpt_path, skip=recipe.ckpt_skip)}")
-    workers = _workers(recipe)
-    train_data = train_batches(
-        dataset, info.preprocessing, recipe.batch_size, recipe.augment, recipe.scale, recipe.hflip, workers
-    )
-    val_data = eval_batches(dataset, "val", info.preprocessing, recipe.batch_size, workers)
-
-    steps = train_data.get_dataset_size()
-    rates = learning_rates(recipe.scheduler, recipe.lr, recipe.min_lr, recipe.warmup_epochs, recipe.epoch_size, steps)
-    optimizer = create_optimizer(network.trainable_params(), recipe.opt, rates, recipe.weight_decay)
-    loss_fn = CrossEntropySmooth(smooth_factor=recipe.label_smoothing, num_classes=len(info.classes))
-    loss_scaler = engine.loss_scaler() if chosen.precision == "fp16" else None
-    step = engine.TrainStep(network, loss_fn, optimizer, recipe.clip_grad, loss_scaler)
-
-    size = sum(p.size for p in network.trainable_params())
-    say(f"{info.model}: {size:,} parameters, {len(info.classes)} classes, seed {recipe.seed}")
-    say(f"{chosen}{': ' if chosen.note else ''}{chosen.note}")
-    say(f"{steps} steps of {recipe.batch_size} images an epoch, {recipe.epoch_size} epochs; the first step compiles")
-    _write_json(folder / "run.json", dataclasses.asdict(info))
-    history, best = [], {}
-
-    def on_epoch_end(done: engine.Epoch) -> dict[str, float]:
-        nonlocal best
-        metrics = engine.evaluate(network, val_data).metrics(info.classes)
-        row = {"epoch": done.epoch, "lr": rates[done.epoch * steps - 1], "train_loss": done.loss}
-        row |= {"train_acc": done.accuracy, "val_loss": metrics["loss"], "val_acc": metrics["top1"]}
-        history.append(row | {"seconds": round(done.seconds, 3)})
-        # Of equals the later: it has been trained for longer.
-        if not best or metrics["top1"] >= best["top1"]:
-            best = {"epoch": done.epoch, **metrics}
-            save_weights(network, folder / "best.ckpt")
-        save_weights(network, folder / "last.ckpt")
-        with whole_file(folder / "log.csv") as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, history[0])
-            writer.writeheader()
-            writer.writerows(history)
-        return {"val_acc": metrics["top1"]}
-
-    engine.fit(step, train_data, recipe.epoch_size, on_epoch_end)
-    visualize.plot_curve(history, folder / "curve.png")
-    _write_json(folder / "metrics.json", {"val": best})
-    say(f"best validation accuracy {best['top1']:.2%}, after epoch {best['epoch']}")
-    return [folder / name for name in ("best.ckpt", "last.ckpt", "run.json", "log.csv", "curve.png", "metrics.json")]
 
 
 def evaluate(
@@ -243,7 +153,7 @@ def evaluate(
     split = split or ("test" if "test" in dataset.splits else "val")
     batch_size = recipe.batch_size if batch_size is None else batch_size
     check_positive(batch_size=batch_size)
-    data = eval_batches(dataset, split, info.preprocessing, batch_size, _workers(recipe))
+    data = eval_batches(dataset, split, info.preprocessing, batch_size, recipe.workers)
     network = info.network()
     load_weights(network, ckpt_path)
     result = engine.evaluate(network, data, progress=f"evaluating {split}", examples=32)
@@ -254,7 +164,7 @@ def evaluate(
     worst = sorted(metrics["per_class"].items(), key=lambda item: item[1])[:10]
     say("lowest per class: " + ", ".join(f"{name} {share:.1%}" for name, share in worst))
     path = folder / "metrics.json"
-    _write_json(path, _read_json(path) | {split: {"checkpoint": Path(ckpt_path).name, **metrics}})
+    write_json(path, read_json(path) | {split: {"checkpoint": Path(ckpt_path).name, **metrics}})
     visualize.plot_confusion(result.labels, result.top[:, 0], info.classes, folder / "confusion.png")
     names = [info.classes[index] for index in result.top[result.examples, 0]]
     truth = [info.classes[index] for index in result.labels[result.examples]]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mindspore as ms
-from mindspore import ops
+import numpy as np
+from mindspore import communication, ops
 
 from vit_ms import environment
 from vit_ms.errors import UserError
@@ -126,9 +127,40 @@ def setup(
             flags = "--disable_cluster_ops=Cast,Exp,Tanh,Transpose --disable_expand_ops=Adam,GeLU,GeLUGrad"
             ms.set_context(enable_graph_kernel=fused, graph_kernel_flags=flags)
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
+    _join_ranks()
     ms.set_seed(seed)
     _settings = Settings(device, mode, precision, implementation, fused, "; ".join(notes))
     return _settings
+
+
+_rank, _ranks = 0, 1
+
+
+def _join_ranks() -> None:
+    """Under msrun, meet the other processes of the run: each has one device and sees its part of the data."""
+    global _rank, _ranks
+    if os.environ.get("MS_ROLE") not in ("MS_WORKER", "MS_SCHED") or _ranks > 1:
+        return
+    communication.init()
+    _rank, _ranks = communication.get_rank(), communication.get_group_size()
+    if _ranks > 1:
+        ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True)
+
+
+def rank() -> int:
+    """Which of the devices this process has, from 0; 0 where there is one."""
+    return _rank
+
+
+def ranks() -> int:
+    """How many devices train together."""
+    return _ranks
+
+
+def sum_over_ranks(values: np.ndarray) -> np.ndarray:
+    """The sum of the arrays that all processes of a run call this with; float32."""
+    values = np.asarray(values, np.float32)
+    return values if _ranks == 1 else ops.AllReduce()(ms.Tensor(values)).asnumpy()
 
 
 _product_precision: str | None = None

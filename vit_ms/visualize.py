@@ -255,3 +255,85 @@ def _show(axes: Axes, image: np.ndarray) -> None:
 
 # Class names may be Chinese: the first of these fonts that is installed draws them.
 matplotlib.rcParams["font.sans-serif"] = ["DejaVu Sans", "Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "SimHei"]
+
+
+def plot_few_shot(rows: list[dict], title: str = "", chance: float = 0.0, path: str | Path | None = None) -> Figure:
+    """Accuracy by the number of training images a class: every choice of images as a dot, the means joined by lines.
+
+    Args:
+        rows (list[dict]): each with method, shots, mean and accuracies, as fewshot.json has them.
+        title (str): what was measured.
+        chance (float): the accuracy of guessing.
+        path (str or Path): the PNG; None: none.
+    """
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    shots = sorted({row["shots"] for row in rows})
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    for number, method in enumerate(methods):
+        colour, style = (BLUE, "o-") if number == 0 else (ORANGE, "s--")
+        mine = [row for row in rows if row["method"] == method]
+        # Side by side, so that the dots of one method do not hide the other's.
+        places = [shots.index(row["shots"]) + 0.12 * (number - (len(methods) - 1) / 2) for row in mine]
+        for place, row in zip(places, mine, strict=True):
+            axes.plot(
+                [place] * len(row["accuracies"]), row["accuracies"], style[0], color=colour, alpha=0.3, markersize=4
+            )
+            axes.annotate(
+                f"{row['mean']:.1%}",
+                (place, row["mean"]),
+                xytext=(12 if number else -12, 0),
+                textcoords="offset points",
+                ha="left" if number else "right",
+                va="center",
+                fontsize=8,
+            )
+        axes.plot(places, [row["mean"] for row in mine], style, color=colour, label=method)
+    axes.axhline(chance, color=GREY, linestyle=":", label=f"guessing ({chance:.1%})")
+    axes.set_xticks(range(len(shots)), [str(number) for number in shots])
+    axes.set(xlabel="training images a class", ylabel="accuracy", xlim=(-0.6, len(shots) - 0.4), ylim=(0, 1.02))
+    axes.set_title(title, fontsize=10, parse_math=False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="lower right")
+    _save(figure, path)
+    return figure
+
+
+def plot_ablation(rows: list[dict], title: str = "", path: str | Path | None = None) -> Figure:
+    """Every run of an ablation as a dot, and the mean over the seeds as a line.
+
+    Args:
+        rows (list[dict]): each with position, seed, val and test, as ablation.json has them.
+        title (str): what was trained.
+        path (str or Path): the PNG; None: none.
+    """
+    positions = list(dict.fromkeys(row["position"] for row in rows))
+    figure = Figure(figsize=(1.5 + 1.7 * len(positions), 4.4), layout="constrained")
+    axes = figure.subplots()
+    for split, colour, marker, side in (("val", BLUE, "o", -1), ("test", ORANGE, "s", 1)):
+        for place, position in enumerate(positions):
+            shares = [row[split] for row in rows if row["position"] == position]
+            # Equal results would hide each other.
+            spread = np.linspace(-0.09, 0.09, len(shares)) if len(shares) > 1 else [0.0]
+            middle, mean = place + 0.2 * side, float(np.mean(shares))
+            label = split if place == 0 else None
+            axes.plot(middle + np.array(spread), shares, marker, color=colour, alpha=0.7, label=label)
+            axes.hlines(mean, middle - 0.16, middle + 0.16, color="black", linewidth=1.5)
+            axes.annotate(
+                f"{mean:.2%}",
+                (middle, min(shares)),
+                xytext=(0, -8),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+                fontsize=8,
+            )
+    axes.set_xticks(range(len(positions)), positions)
+    axes.set(xlabel="position embedding", ylabel="top-1 accuracy", xlim=(-0.5, len(positions) - 0.5))
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.1%}")
+    axes.margins(y=0.12)
+    axes.set_title(title, fontsize=10, parse_math=False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(title="dot: a run, line: mean", fontsize=8, title_fontsize=8)
+    _save(figure, path)
+    return figure

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import mindspore.dataset as ds
-
+from vit_ms.data.checking import image_files
+from vit_ms.data.sources import Files
 from vit_ms.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp")
 
 
-class Folder:
+class Folder(Files):
     """Images in folders named after their classes, the classes in the order of their names.
 
     Args:
@@ -17,44 +17,34 @@ class Folder:
             those of `train/`, or of `val/` where there is no `train/`.
 
     Raises:
-        UserError: If there is no such folder, no class in it, or a class that the first split does not have.
+        UserError: If there is no such folder, no class in it, a class that the first split does not have, or no image that can
+            be read.
     """
-
-    channels = 3
-    encoded = True
 
     def __init__(self, data_dir: str | Path):
         self.data_dir = Path(data_dir)
         layout = "vit_ms reads <data_dir>/train/<class>/*.jpg and <data_dir>/val/<class>/*.jpg"
         if not self.data_dir.is_dir():
             raise UserError(f"data_dir {self.data_dir} is not a folder; {layout}")
-        self.splits = tuple(name for name in ("train", "val", "test") if (self.data_dir / name).is_dir())
-        if not self.splits:
+        splits = [name for name in ("train", "val", "test") if (self.data_dir / name).is_dir()]
+        if not splits:
             raise UserError(f"data_dir {self.data_dir} has no folder train or val; {layout}")
-        self.classes = self._class_folders(self.splits[0])
-        if not self.classes:
-            raise UserError(f"{self.data_dir / self.splits[0]} has no class folders; {layout}")
-        for split in self.splits[1:]:
-            strange = sorted(set(self._class_folders(split)) - set(self.classes))
+        classes = _class_folders(self.data_dir / splits[0])
+        if not classes:
+            raise UserError(f"{self.data_dir / splits[0]} has no class folders; {layout}")
+        files, labels = {}, {}
+        for split in splits:
+            folder = self.data_dir / split
+            strange = sorted(set(_class_folders(folder)) - set(classes))
             if strange:
-                raise UserError(
-                    f"{self.data_dir / split} has classes that {self.splits[0]} has not: {', '.join(strange[:5])}"
-                )
+                raise UserError(f"{folder} has classes that {splits[0]} has not: {', '.join(strange[:5])}")
+            of_class = [image_files(folder / name) for name in classes]
+            files[split] = [file for found in of_class for file in found]
+            labels[split] = [label for label, found in enumerate(of_class) for _ in found]
+            if not files[split]:
+                raise UserError(f"{folder} has no images: put {', '.join(EXTENSIONS)} files into {folder}/<class>/")
+        super().__init__(files, labels, classes)
 
-    def _class_folders(self, split: str) -> tuple[str, ...]:
-        return tuple(sorted(p.name for p in (self.data_dir / split).iterdir() if p.is_dir() and p.name[0] != "."))
 
-    def read(self, split: str, shuffle: bool, num_parallel_workers: int) -> ds.Dataset:
-        """The images of one split one by one, columns `image` (the file's bytes) and `label` int32."""
-        folder = self.data_dir / split
-        # MindSpore compares extensions by case and passes over those it is not told.
-        extensions = sorted({path.suffix for path in folder.glob("*/*") if path.suffix.lower() in EXTENSIONS})
-        if not extensions:
-            raise UserError(f"{folder} has no images: put {', '.join(EXTENSIONS)} files into {folder}/<class>/")
-        return ds.ImageFolderDataset(
-            str(folder),
-            shuffle=shuffle,
-            extensions=extensions,
-            class_indexing={name: index for index, name in enumerate(self.classes)},
-            num_parallel_workers=num_parallel_workers,
-        )
+def _class_folders(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")

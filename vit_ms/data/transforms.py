@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
 from mindspore.dataset import transforms, vision
@@ -13,6 +12,112 @@ from vit_ms.errors import UserError
 
 INTERPOLATIONS = {"bilinear": vision.Inter.BILINEAR, "bicubic": vision.Inter.BICUBIC}
 AUGMENTS = ("crop", "affine", "none")
+EVAL_CROPS = ("center", "squash")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is random in a training image.
+
+    Args:
+        augment (str): `"crop"`, a random part resized and maybe mirrored, for photographs; `"affine"`, turned, sheared,
+            shifted and scaled a little, for things that stay themselves in no other way, like digits; `"none"`.
+        scale (Sequence[float]): smallest and largest share of the area that a crop keeps.
+        hflip (float): chance to mirror a crop.
+        rand_augment (Sequence[int]): how many operations, and how strong from 0 to 10; None: none. timm's `rand-m9-mstd0.5`
+            is [2, 9]: as there each operation has a chance of 1/2, but the strength does not vary. RGB only.
+        color_jitter (float): brightness, contrast and saturation are multiplied by 1 - color_jitter to 1 + color_jitter. RGB
+            only. timm leaves it out where there is RandAugment; here it is done if it is asked for.
+        re_prob (float): chance to fill a random rectangle of the normalised image with noise.
+        mixup, cutmix (float): alpha of the Beta(alpha, alpha) that shares are drawn from; 0: not done. If both are given,
+            each batch has an equal chance of either.
+        mix_prob (float): chance of a batch to be mixed.
+
+    Reference:
+        Cubuk et al. 2020 (RandAugment); Zhong et al. 2020, algorithm 1 (random erasing); Zhang et al. 2018, equation 1
+        (mixup); Yun et al. 2019, equations 1 and 2 (CutMix); put together as by Touvron et al. 2021, table 9 (DeiT), with
+        timm's numbers.
+    """
+
+    augment: str = "crop"
+    scale: Sequence[float] = (0.08, 1.0)
+    hflip: float = 0.5
+    rand_augment: Sequence[int] | None = None
+    color_jitter: float = 0.0
+    re_prob: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mix_prob: float = 1.0
+
+    @property
+    def mixes(self) -> bool:
+        """Whether labels are shares of classes, (B, K) float32, instead of classes, (B,) int32."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    def of_batches(self, batches: ds.Dataset, num_classes: int, seed: Sequence[int]) -> ds.Dataset:
+        """Batches with rectangles erased and images mixed, if that is asked for.
+
+        Args:
+            batches (Dataset): columns image, (B, C, height, width) float32 and normalised, and label, (B,) int32.
+            num_classes (int): K.
+            seed (Sequence[int]): what is random follows from it and the number of the batch, whatever thread works on it.
+        """
+        if not (self.mixes or self.re_prob):
+            return batches
+
+        def augment(images: np.ndarray, labels: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            rng = np.random.default_rng([*seed, int(number)])
+            if self.re_prob:
+                images = images.copy()
+                for image in images:
+                    if rng.random() < self.re_prob:
+                        erase(image, rng)
+            if self.mixes:
+                targets = (labels[:, None] == np.arange(num_classes)).astype(np.float32)  # (B, K)
+                images, labels = self.mix(images, targets, rng)
+            return images, labels
+
+        # From 1, for NumPy takes [seed] and [seed, 0] for the same.
+        numbers = np.arange(1, batches.get_dataset_size() + 1)
+        numbers = ds.NumpySlicesDataset({"number": numbers}, shuffle=False, num_parallel_workers=1)
+        columns = ["image", "label"]
+        return ds.zip((batches, numbers)).map(augment, [*columns, "number"], columns, num_parallel_workers=1)
+
+    def mix(self, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A batch, (B, C, height, width) and (B, K), each image mixed with the one as far from the batch's other end."""
+        if rng.random() >= self.mix_prob:
+            return images, targets
+        cut = self.cutmix > 0 and (self.mixup == 0 or rng.random() < 0.5)
+        alpha = self.cutmix if cut else self.mixup
+        share = rng.beta(alpha, alpha)
+        if cut:
+            box = _box(*images.shape[2:], 1 - share, rng)
+            images = images.copy()
+            images[box] = images[::-1][box]
+            share = 1 - images[0, 0][box].size / images[0, 0].size  # the border may have cut off some of the box
+        else:
+            images = np.float32(share) * images + np.float32(1 - share) * images[::-1]
+        return images, np.float32(share) * targets + np.float32(1 - share) * targets[::-1]
+
+
+def _box(height: int, width: int, area: float, rng: np.random.Generator) -> tuple:
+    """The index of this share of an image's area, around a random point and cut off at the border."""
+    y, x = rng.integers(height), rng.integers(width)
+    dy, dx = int(height * area**0.5) // 2, int(width * area**0.5) // 2
+    return np.s_[..., max(y - dy, 0) : y + dy, max(x - dx, 0) : x + dx]
+
+
+def erase(image: np.ndarray, rng: np.random.Generator) -> None:
+    """Fill a random rectangle of a normalised image, (C, height, width) float32, with normal noise, in place."""
+    channels, height, width = image.shape
+    for _ in range(10):  # as often as timm tries to find one that fits
+        area = rng.uniform(0.02, 1 / 3) * height * width
+        ratio = np.exp(rng.uniform(np.log(0.3), -np.log(0.3)))
+        h, w = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
+        if h < height and w < width:
+            y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
+            image[:, y : y + h, x : x + w] = rng.standard_normal((channels, h, w), np.float32)
+            return
 
 
 @dataclass(frozen=True)
@@ -25,7 +130,9 @@ class Preprocessing:
         mean (list[float]): subtracted from each channel, on the scale of 0 to 1.
         std (list[float]): divided by, on the same scale.
         interpolation (str): `"bilinear"` or `"bicubic"`, for every resize.
-        crop_pct (float): share of the shorter side that evaluation keeps, in (0, 1].
+        crop_pct (float): share of the shorter side that a centre crop keeps, in (0, 1].
+        eval_crop (str): what evaluation sees: `"center"`, the middle of the image in its proportions, as timm and the course
+            do it; `"squash"`, all of it resized to image_size, as the paper's code does it.
     """
 
     image_size: int | list[int]
@@ -34,6 +141,7 @@ class Preprocessing:
     std: list[float]
     interpolation: str = "bilinear"
     crop_pct: float = 0.875
+    eval_crop: str = "center"
 
     @property
     def _sides(self) -> tuple[int, int]:
@@ -49,31 +157,33 @@ class Preprocessing:
             vision.HWC2CHW(),
         ]
 
-    def eval_transforms(self) -> list:
-        """Decoded image (height, width, C) uint8 to (C, *image_size) float32: resize, centre crop, normalise.
-
-        The shorter side is resized to the network's longer one, so that nothing is squashed and the crop is full.
-        """
+    def _to_size(self) -> list:
+        if self.eval_crop == "squash":
+            return [vision.Resize(self._sides, self._inter)]
+        # By the shorter side to the network's longer one, so that nothing is squashed and the crop is full.
         resize = vision.Resize(round(max(self._sides) / self.crop_pct), self._inter)
-        return [resize, vision.CenterCrop(self._sides), *self._to_input()]
+        return [resize, vision.CenterCrop(self._sides)]
 
-    def train_transforms(self, encoded: bool, augment: str, scale: Sequence[float], hflip: float) -> list:
+    def eval_transforms(self) -> list:
+        """Decoded image (height, width, C) uint8 to (C, *image_size) float32: resize, crop, normalise."""
+        return self._to_size() + self._to_input()
+
+    def train_transforms(self, encoded: bool, augmentation: Augmentation) -> list:
         """A random view of an image: (C, *image_size) float32.
 
         Args:
             encoded (bool): whether the image still is the bytes of a file.
-            augment (str): `"crop"`, a random part resized and maybe mirrored, for photographs; `"affine"`, turned,
-                sheared, shifted and scaled a little, for things that stay themselves in no other way, like digits; `"none"`.
-            scale (Sequence[float]): smallest and largest share of the area that a crop keeps.
-            hflip (float): chance to mirror a crop.
+            augmentation (Augmentation): what makes it random.
+
+        Raises:
+            UserError: If the augmentation is for RGB images and these are not.
         """
-        if augment == "crop":
+        decode = [vision.Decode()] if encoded else []
+        if augmentation.augment == "crop":
             crop = vision.RandomCropDecodeResize if encoded else vision.RandomResizedCrop
-            view = [crop(self._sides, scale=tuple(scale), interpolation=self._inter)]
-            return view + [vision.RandomHorizontalFlip(hflip)] + self._to_input()
-        view = [vision.Decode()] if encoded else []
-        if augment == "affine":
-            resize = vision.Resize(self._sides, self._inter)
+            view = [crop(self._sides, scale=tuple(augmentation.scale), interpolation=self._inter)]
+            view.append(vision.RandomHorizontalFlip(augmentation.hflip))
+        elif augmentation.augment == "affine":
             # Two numbers for translate would be the range across alone, never negative when both are equal.
             affine = vision.RandomAffine(
                 degrees=15,
@@ -82,8 +192,30 @@ class Preprocessing:
                 shear=10,
                 resample=vision.Inter.BILINEAR,
             )
-            return view + [resize, affine] + self._to_input()
-        return view + self.eval_transforms()
+            view = [*decode, vision.Resize(self._sides, self._inter), affine]
+        else:
+            view = decode + self._to_size()
+        return view + self._color_transforms(augmentation) + self._to_input()
+
+    def _color_transforms(self, augmentation: Augmentation) -> list:
+        """RandAugment and the jitter of colours, of RGB images."""
+        for key in ("rand_augment", "color_jitter"):
+            value = getattr(augmentation, key)
+            if value and self.channels != 3:
+                raise UserError(f"{key} is {value}, but is for RGB, and the images have one channel: leave it out")
+        found = []
+        if augmentation.rand_augment:
+            count, strength = augmentation.rand_augment
+            grey = tuple(round(value * 255) for value in self.mean)
+            # 11 bins are the strengths 0 to 10 of timm and the paper's code; of MindSpore's 31, 9 would be a weak one.
+            # Random operations of one kind draw the same numbers: two with a chance of 1/2 each would both happen or
+            # neither. So the number of them is chosen, as coins fall.
+            heads = [number.bit_count() for number in range(2**count)]
+            some = [vision.RandAugment(number, strength, 11, self._inter, grey) for number in heads]
+            found.append(transforms.RandomChoice(some))
+        if augmentation.color_jitter:
+            found.append(vision.RandomColorAdjust(*[augmentation.color_jitter] * 3))
+        return found
 
     def read_image(self, path: str) -> np.ndarray:
         """A file as a network of this size would see it decoded: (height, width, C) uint8, turned as its EXIF says.
@@ -114,65 +246,3 @@ class Preprocessing:
         mean, std = np.array(self.mean), np.array(self.std)
         pictures = images.transpose(0, 2, 3, 1) * std + mean
         return (pictures * 255).round().clip(0, 255).astype(np.uint8)
-
-
-def train_batches(
-    dataset,
-    preprocessing: Preprocessing,
-    batch_size: int,
-    augment: str = "crop",
-    scale: Sequence[float] = (0.08, 1.0),
-    hflip: float = 0.5,
-    num_parallel_workers: int = 1,
-) -> ds.Dataset:
-    """Shuffled batches of random views, all of the same size: the images left over are other ones each epoch.
-
-    Args:
-        dataset: with classes, channels, encoded, splits and read(), as the catalog opens them.
-        preprocessing (Preprocessing): the size and scale of the views.
-        batch_size (int): B.
-        augment (str), scale (Sequence[float]), hflip (float): as `Preprocessing.train_transforms` takes them.
-        num_parallel_workers (int): threads; another number is another random stream.
-
-    Returns:
-        Dataset with columns image, (B, C, *image_size) float32, and label, (B,) int32.
-
-    Raises:
-        UserError: If there are fewer images than one batch.
-    """
-    operations = preprocessing.train_transforms(dataset.encoded, augment, scale, hflip)
-    images = dataset.read("train", shuffle=True, num_parallel_workers=num_parallel_workers)
-    if images.get_dataset_size() < batch_size:
-        raise UserError(f"batch_size {batch_size} is more than the {images.get_dataset_size()} images to train on")
-    return _batches(images, operations, batch_size, num_parallel_workers, drop_remainder=True)
-
-
-def eval_batches(
-    dataset, split: str, preprocessing: Preprocessing, batch_size: int, num_parallel_workers: int = 1
-) -> ds.Dataset:
-    """Every image of a split, in order, the last batch as short as it comes.
-
-    Args:
-        dataset: with classes, channels, encoded, splits and read(), as the catalog opens them.
-        split (str): one of dataset.splits.
-        preprocessing (Preprocessing): the size and scale of the images.
-        batch_size (int): B.
-        num_parallel_workers (int): threads.
-
-    Returns:
-        Dataset with columns image, (B, C, *image_size) float32, and label, (B,) int32.
-
-    Raises:
-        UserError: If the dataset has no such split.
-    """
-    if split not in dataset.splits:
-        raise UserError(f"the dataset has no split {split!r}; it has {', '.join(dataset.splits)}")
-    operations = ([vision.Decode()] if dataset.encoded else []) + preprocessing.eval_transforms()
-    images = dataset.read(split, shuffle=False, num_parallel_workers=num_parallel_workers)
-    return _batches(images, operations, batch_size, num_parallel_workers, drop_remainder=False)
-
-
-def _batches(images: ds.Dataset, operations: list, batch_size: int, workers: int, drop_remainder: bool) -> ds.Dataset:
-    images = images.map(operations, "image", num_parallel_workers=workers)
-    images = images.map(transforms.TypeCast(ms.int32), "label", num_parallel_workers=workers)
-    return images.batch(batch_size, drop_remainder=drop_remainder)

@@ -256,9 +256,12 @@ class ConvNeXt(nn.Cell):
             for block in stage.blocks:
                 block.recompute()
 
+    def representation(self, x):
+        """What the head reads: (B, C, height, width) -> (B, D)."""
+        return self.norm(self.maps(x)[-1].mean(axis=(1, 2)))
+
     def construct(self, x):
-        x = self.maps(x)[-1].mean(axis=(1, 2))  # (B, D)
-        return self.dense(self.norm(x))
+        return self.dense(self.representation(x))
 
 
 _DEEP = {"image_size": 224, "depths": [3, 3, 27, 3]}

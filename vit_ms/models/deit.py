@@ -49,6 +49,10 @@ class DistilledViT(ViT):
     def prefix_tokens(self):
         return ops.concat((self.cls_token, self.distillation_token), axis=1)  # (1, 2, D)
 
+    def representation(self, x):
+        """What the two heads read, side by side: (B, C, height, width) -> (B, 2 D)."""
+        return self.features(x)[:, :2].reshape(x.shape[0], -1)
+
     def construct(self, x):
         x = self.features(x)  # (B, 2 + N, D)
         logits = self.dense(self.dropout(x[:, 0]))  # (B, K)

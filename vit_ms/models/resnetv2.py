@@ -232,9 +232,12 @@ class ResNetV2(nn.Cell):
             for block in stage:
                 block.recompute()
 
+    def representation(self, x):
+        """What the head reads: (B, C, height, width) -> (B, D)."""
+        return self.features(x)[-1].mean(axis=(2, 3))
+
     def construct(self, x):
-        x = self.features(x)[-1]
-        return x if self.dense is None else self.dense(x.mean(axis=(2, 3)))
+        return self.features(x)[-1] if self.dense is None else self.dense(self.representation(x))
 
 
 # Of the paper's figure 5 and table 6: depth by width factor, 64 channels times.

@@ -179,8 +179,12 @@ class RoadNet(nn.Cell):
             for block in stage:
                 block.recompute()
 
+    def representation(self, x):
+        """What the head reads: (B, C, height, width) -> (B, channels)."""
+        return self.features(x)[-1].mean(axis=(2, 3))
+
     def construct(self, x):
-        return self.dense(self.features(x)[-1].mean(axis=(2, 3)))
+        return self.dense(self.representation(x))
 
 
 _RATIO = {"image_size": 224, "depths": [3, 3, 9, 3]}

@@ -18,6 +18,7 @@ from vit_ms.layers import (
     GELU,
     Attention,
     Dense,
+    Dropout,
     DropPath,
     FeedForward,
     LayerNorm,
@@ -314,7 +315,7 @@ class Swin(nn.Cell):
             )
         self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
         self.patch_norm = norm((embed_dim,))
-        self.pos_dropout = nn.Dropout(p=1.0 - keep_prob)
+        self.pos_dropout = Dropout(p=1.0 - keep_prob)
         path_keep_probs = np.linspace(1.0, drop_path_keep_prob, sum(depths)).tolist()
         stages, dim, grid = [], embed_dim, self.patch_embedding.grid
         for number, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
@@ -360,9 +361,13 @@ class Swin(nn.Cell):
             for block in stage.blocks:
                 block.recompute()
 
-    def construct(self, x):
+    def representation(self, x):
+        """What the head reads: (B, C, height, width) -> (B, D)."""
         x = self.norm(self.maps(x)[-1])  # (B, h, w, D)
-        return self.dense(x.mean(axis=(1, 2)))
+        return x.mean(axis=(1, 2))
+
+    def construct(self, x):
+        return self.dense(self.representation(x))
 
 
 _DEEP = {"image_size": 224, "depths": [2, 2, 18, 2]}

@@ -15,6 +15,7 @@ from vit_ms.layers import (
     GELU,
     Attention,
     Dense,
+    Dropout,
     DropPath,
     FeedForward,
     LayerNorm,
@@ -174,7 +175,7 @@ class ViT(nn.Cell):
             self.pos_embedding_2d = LearnedPositions2D(grid, embed_dim)
         elif position == "sincos_2d":
             self.pos_sincos = Tensor(sincos_positions(grid, embed_dim)[None])
-        self.pos_dropout = nn.Dropout(p=1.0 - keep_prob)
+        self.pos_dropout = Dropout(p=1.0 - keep_prob)
         self.transformer = TransformerEncoder(
             embed_dim,
             num_layers,
@@ -193,7 +194,7 @@ class ViT(nn.Cell):
             check_positive(representation_size=representation_size)
             weight_init = Normal(embed_dim**-0.5)
             self.pre_logits = nn.SequentialCell(Dense(embed_dim, representation_size, weight_init), Tanh())
-        self.dropout = nn.Dropout(p=1.0 - keep_prob)
+        self.dropout = Dropout(p=1.0 - keep_prob)
         head_init = "zeros" if zero_head else "xavier_uniform"
         self.dense = Dense(representation_size or embed_dim, num_classes, head_init)
 
@@ -226,10 +227,14 @@ class ViT(nn.Cell):
         for block in self.transformer.layers:
             block.recompute()
 
-    def construct(self, x):
+    def representation(self, x):
+        """What the head reads: (B, C, height, width) -> (B, D), or (B, representation_size)."""
         x = self.features(x)  # (B, NUM_PREFIX + N, D)
         x = x[:, 0] if self.pool == "cls" else x[:, self.NUM_PREFIX :].mean(axis=1)  # equation 4: (B, D)
-        x = self.dropout(self.pre_logits(x))
+        return self.pre_logits(x)
+
+    def construct(self, x):
+        x = self.dropout(self.representation(x))
         return self.dense(x)  # (B, K)
 
 
