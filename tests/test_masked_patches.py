@@ -223,6 +223,8 @@ def test_pretrained_weights_are_for_the_same_network_with_a_new_head(tiny):
     with written[1].open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"] and 0 <= float(rows[1]["accuracy"]) <= 1
+    # Of the four patches of each image two are corrupted, and counted.
+    assert masked_patches._pretraining(recipe, Digits())[2].get_batch_size() == 2 * 256
 
 
 def test_few_images_are_so_many_of_each_class_again_and_again():
@@ -244,6 +246,9 @@ def test_few_images_are_so_many_of_each_class_again_and_again():
     assert "shots is 500; a class has only" in error_of(Few, digits, 500, 0)
 
 
+OF_THE_TASK = {"mask_embedding", "colour_head.weight", "colour_head.bias"}
+
+
 def test_the_gain_is_measured_run_by_run_and_what_is_finished_is_not_run_again(tiny, monkeypatch):
     def gain(**changes):
         said = []
@@ -255,7 +260,16 @@ def test_the_gain_is_measured_run_by_run_and_what_is_finished_is_not_run_again(t
     bench = masked_patches._Bench(recipe, recipe, Digits(), [5, None])
     monkeypatch.setattr(masked_patches, "_Bench", lambda *args: bench)
     again = list(bench.measure(1))
+    chosen, begun, accuracy = [], [], bench.accuracy
+    monkeypatch.setattr(masked_patches, "Few", lambda data, *which: chosen.append(which) or Few(data, *which))
+    monkeypatch.setattr(bench, "accuracy", lambda *args: begun.append(args[-1]) or accuracy(*args))
     written, said = gain()
+    assert chosen == [(shots, seed) for seed in (0, 1) for shots in (5, 5, None, None)]
+    scratch, learnt, _, _, other, *_ = begun
+    heads = {name for name in learnt if name.startswith("dense.")}
+    assert len(heads) == 2 and all(np.array_equal(scratch[name], learnt[name]) for name in heads)
+    assert not any(np.array_equal(scratch[name], learnt[name]) for name in set(learnt) - heads - OF_THE_TASK)
+    assert not np.array_equal(scratch["dense.weight"], other["dense.weight"])
     assert [path.name for path in written] == [f"masked_patches.{kind}" for kind in ("json", "md", "png")]
     rows = json.loads(written[0].read_text())["rows"]
     assert [(row["seed"], row["shots"], row["method"]) for row in rows] == [

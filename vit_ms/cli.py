@@ -1,4 +1,4 @@
-"""The commands: python -m vit_ms train|eval|predict|list|convert|bench."""
+"""The commands: python -m vit_ms train, eval, predict ... `_parser` has them all."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(run, text: str, example: str) -> argparse.ArgumentParser:
-        name = run.__name__.strip("_")
+        name = run.__name__.strip("_").replace("_", "-")
         added = commands.add_parser(
             name, help=text, description=text, epilog=f"example: python -m vit_ms {name} {example}", allow_abbrev=False
         )
@@ -33,6 +33,18 @@ def _parser() -> argparse.ArgumentParser:
     train = command(_train, "Train a model as a recipe says.", "--config digits --seed 1 --ckpt_save_dir runs/seed1")
     evaluate = command(_eval, "Measure a checkpoint on held-out images.", "--ckpt_path runs/digits/best.ckpt")
     predict = command(_predict, "Say what is in images.", "photo.jpg folder/ --ckpt_path runs/digits/best.ckpt")
+    few_shot = command(
+        _few_shot,
+        "Measure a checkpoint's features by what simple classifiers learn from a few images.",
+        "--ckpt_path runs/digits/best.ckpt",
+    )
+    pretrain = command(_pretrain, "Train a ViT on images without labels: masked patch prediction.", "--config digits")
+    ablate = command(_ablate, "Train a recipe with each kind of position embedding and compare.", "--seeds 5 --jobs 2")
+    masked = command(
+        _masked_patches, "Measure what pretraining without labels gains where labels are few.", "--seeds 5"
+    )
+    check = command(_check_data, "Read every image of a folder once and list the broken ones.", "--data_dir photos")
+    prepare = command(_prepare, "Pack a dataset into MindRecord files.", "--data_dir photos --output photos_mindrecord")
     models = command(_list, "List models, recipes and datasets.", "'vit_b*'")
     convert = command(
         _convert, "Save other libraries' weights as ours.", "ViT-B_16-224.npz vit_b_16.ckpt --model vit_b_16"
@@ -41,42 +53,70 @@ def _parser() -> argparse.ArgumentParser:
         _bench, "Measure speed on this machine, beside the course's operations, mindcv and timm.", "--quick"
     )
 
-    train.add_argument("--config", default="digits", help="a recipe's name or YAML file (default digits)")
+    for action in (train, pretrain, ablate, masked):
+        action.add_argument("--config", default="digits", help="a recipe's name or YAML file (default digits)")
     train.add_argument("--model", help="one of `list`, in place of the recipe's")
-    train.add_argument("--dataset", help="digits or folder, in place of the recipe's")
-    train.add_argument("--epoch_size", type=int, help="epochs; the warm-up keeps its share of them")
+    train.add_argument("--dataset", help="one of `list`, in place of the recipe's")
+    for action in (train, pretrain, ablate, masked):
+        action.add_argument("--epoch_size", type=int, help="epochs; the warm-up keeps its share of them")
     train.add_argument("--lr", type=float, help="highest learning rate")
     train.add_argument("--ckpt_path", help="weights to start from")
     train.add_argument(
         "--ckpt_skip", nargs="+", metavar="NAME", help="what not to take from them: dense. for a new head"
     )
-    train.add_argument("--ckpt_save_dir", help="the run's folder (default runs/<recipe>)")
-    train.add_argument("--seed", type=int, help="of weights, data order and dropout")
+    for action in (train, pretrain):
+        action.add_argument("--ckpt_save_dir", help="the run's folder (default runs/<recipe>)")
+        action.add_argument("--seed", type=int, help="of weights, data order and dropout")
     train.add_argument("--recompute", action="store_true", default=None, help="less memory for more time")
     train.add_argument("--num_parallel_workers", type=int, help="threads of the data pipeline")
     train.add_argument("--gradient_accumulation_steps", type=int, help="batches whose gradients make one step")
     train.add_argument("--teacher_ckpt_path", help="the weights of a run that a network with two heads learns from")
-    train.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="any other setting of the recipe")
+    for action in (train, pretrain):
+        action.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="any other setting of the recipe")
     train.add_argument(
         "--resume", action="store_true", help="go on with the run in its folder where it was interrupted"
     )
 
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them")
     predict.add_argument("--output", help="the annotated picture (default predict.png beside the checkpoint)")
-    for action in (evaluate, predict):
+    for action in (evaluate, predict, few_shot):
         action.add_argument("--ckpt_path", required=True, help="the weights, with their run.json beside them")
         action.add_argument("--config", help="the recipe that weights without a run.json fit")
     evaluate.add_argument("--split", help="train, val or test (default test where there is one, else val)")
 
-    for action in (train, evaluate, predict):
-        action.add_argument("--data_dir", help="folder with train/<class>/*.jpg and val/<class>/*.jpg")
+    few_shot.add_argument("--shots", nargs="+", type=int, default=[5, 10], help="images of each class (default 5 10)")
+    few_shot.add_argument("--seeds", type=int, default=5, help="how often they are chosen anew (default 5)")
+    few_shot.add_argument("--knn", type=int, default=5, help="neighbours that vote (default 5)")
+    few_shot.add_argument("--dataset", help="one of `list` (default the run's)")
+    few_shot.add_argument("--output", help="folder for the table and the picture (default beside the checkpoint)")
+
+    ablate.add_argument("--positions", nargs="+", help="none, learned_1d, learned_2d, relative, sincos_2d")
+    ablate.add_argument("--seeds", type=int, default=5, help="runs of each (default 5)")
+    ablate.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
+    ablate.add_argument("--output", default="runs/ablation", help="folder (default runs/ablation)")
+    masked.add_argument("--shots", nargs="+", type=int, help="labelled images of each class (default 10 25 100)")
+    masked.add_argument("--seeds", type=int, default=5, help="runs of each (default 5)")
+    masked.add_argument("--pretrain_epochs", type=int, help="epochs without labels (default 60)")
+    masked.add_argument("--output", default="runs/masked_patches", help="folder (default runs/masked_patches)")
+
+    check.add_argument("--data_dir", required=True, help="folder with train/<class>/*.jpg and val/<class>/*.jpg")
+    check.add_argument("--output", help="the list of broken images (default runs/check/<folder>.tsv)")
+    prepare.add_argument("--dataset", default="folder", help="one of `list` (default folder)")
+    prepare.add_argument("--data_dir", help="where its files are")
+    prepare.add_argument("--output", required=True, help="folder for the MindRecord files: --data_dir of mindrecord")
+    prepare.add_argument("--shards", type=int, help="files for each split (default one for 4,096 images)")
+    prepare.add_argument("--image_size", type=int, help="shorten longer sides to it (default: bytes stay as they are)")
+    prepare.add_argument("--num_parallel_workers", type=int, default=2, help="threads (default 2)")
+
+    for action in (train, pretrain, evaluate, predict, few_shot):
+        action.add_argument("--data_dir", help="where the images are; `list` says which datasets need it")
         action.add_argument("--device_target", help="Ascend, CPU or auto: Ascend where there is one (default auto)")
         action.add_argument(
             "--mode", type=lambda word: MODES.get(word, word), help="graph (0, default) or pynative (1)"
         )
         action.add_argument("--precision", help="fp32, bf16, fp16 or auto: fp32 on CPU, fp16 on Ascend (default auto)")
         action.add_argument("--implementation", help="fast (default), or reference: the course's operations")
-    for action in (train, evaluate):
+    for action in (train, pretrain, evaluate):
         action.add_argument("--batch_size", type=int, help="images a step")
 
     models.add_argument("pattern", nargs="?", default="*", help="of model names, like 'vit_b*'")
@@ -107,13 +147,56 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(args: argparse.Namespace) -> list[Path]:
+def _recipe(args: argparse.Namespace):
+    """The recipe that --config names, with the other options in place of its values."""
     from vit_ms.recipe import load_recipe, parse_settings
-    from vit_ms.training import train
 
     own = ("command", "run", "config", "set", "resume")
     options = {key: value for key, value in vars(args).items() if key not in own}
-    return train(load_recipe(args.config, options, parse_settings(args.set)), args.resume)
+    return load_recipe(args.config, options, parse_settings(args.set))
+
+
+def _train(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.training import train
+
+    return train(_recipe(args), args.resume)
+
+
+def _pretrain(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.masked_patches import pretrain
+
+    return pretrain(_recipe(args))
+
+
+def _given(args: argparse.Namespace) -> dict:
+    """The options that have a value, for a function that takes them by their names."""
+    return {key: value for key, value in vars(args).items() if key not in ("command", "run") and value is not None}
+
+
+def _ablate(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.ablation import ablate
+
+    return ablate(**_given(args))
+
+
+def _masked_patches(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.masked_patches import masked_patch_gain
+
+    return masked_patch_gain(**_given(args))
+
+
+def _check_data(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.data.checking import check_data
+
+    return check_data(**_given(args))
+
+
+def _prepare(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.data.catalog import open_dataset
+    from vit_ms.data.mindrecord import prepare
+
+    given = _given(args)
+    return prepare(open_dataset(given.pop("dataset"), given.pop("data_dir", None)), **given)
 
 
 def _info(args: argparse.Namespace):
@@ -143,6 +226,13 @@ def _eval(args: argparse.Namespace) -> list[Path]:
     return evaluate(_info(args), args.ckpt_path, args.split, args.data_dir, args.batch_size)
 
 
+def _few_shot(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.fewshot import few_shot
+
+    options = {key: getattr(args, key) for key in ("shots", "seeds", "knn", "dataset", "data_dir", "output")}
+    return few_shot(_info(args), args.ckpt_path, **options)
+
+
 def _predict(args: argparse.Namespace) -> list[Path]:
     from vit_ms.predict import predict
 
@@ -150,7 +240,7 @@ def _predict(args: argparse.Namespace) -> list[Path]:
 
 
 def _list(args: argparse.Namespace) -> list[Path]:
-    from vit_ms.data.catalog import DATASETS
+    from vit_ms.data.catalog import table
     from vit_ms.errors import did_you_mean
     from vit_ms.recipe import list_recipes
     from vit_ms.registry import list_models
@@ -161,7 +251,7 @@ def _list(args: argparse.Namespace) -> list[Path]:
     print("models:  ", "  ".join(names))
     if args.pattern == "*":
         print("recipes: ", "  ".join(list_recipes()))
-        print("datasets:", "  ".join(DATASETS))
+        print("datasets:", *table(), sep="\n  ")
     return []
 
 
@@ -176,8 +266,8 @@ def _convert(args: argparse.Namespace) -> list[Path]:
 def _bench(args: argparse.Namespace) -> list[Path]:
     from vit_ms import benchmark
 
-    given = {key: value for key, value in vars(args).items() if key not in ("command", "run", "scaling")}
-    given = {key: value for key, value in given.items() if value is not None}
+    given = _given(args)
+    given.pop("scaling")
     for key in ("peers", "recipe") if args.scaling else ("depth",):
         if key in given:
             raise UserError(f"--{key} does not go {'with' if args.scaling else 'without'} --scaling")

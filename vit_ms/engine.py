@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import mindspore as ms
@@ -281,6 +281,7 @@ def fit(
     progress: Progress | None = None,
     watch: Callable[[Progress], None] | None = None,
     urgent: Callable[[], bool] | None = None,
+    sink: bool = False,
 ) -> list[Epoch]:
     """The training loop, with a bar that shows loss, accuracy and the time left.
 
@@ -294,6 +295,8 @@ def fit(
         progress (Progress): where to begin; it is kept up to date. None: at the beginning.
         watch (Callable): called with it at every reading; it may save the state.
         urgent (Callable): asked after every step whether to read at once.
+        sink (bool): let the device take the batches from a queue of its own, which MindSpore has on Ascend; data must be a
+            TrainBatches.
 
     Returns:
         list[Epoch], one for each that was ended.
@@ -304,6 +307,7 @@ def fit(
     progress = progress or Progress()
     batches, batch_size = data.get_dataset_size(), data.get_batch_size()
     interval = log_interval * train_step.accumulate
+    results = _sunk if sink else _fed
     epoch_of = data.epoch if hasattr(data, "epoch") else _repeated(data, epoch_size)
     epochs, shown, overflows = [], {}, 0
     with tqdm(total=epoch_size * batches, unit="step", mininterval=0.5, disable=runtime.rank() > 0) as bar:
@@ -312,8 +316,9 @@ def fit(
             train_step.network.set_train(True)
             bar.set_description(f"epoch {progress.epoch}/{epoch_size}", refresh=False)
             start, unread = time.perf_counter(), []
-            for batch, (images, labels) in enumerate(epoch_of(progress.epoch, progress.batches), progress.batches):
-                unread.append(train_step(images, labels))
+            stream = results(train_step, data.pipeline if sink else epoch_of, progress.epoch, progress.batches)
+            for batch, result in enumerate(stream, progress.batches):
+                unread.append(result)
                 bar.update()
                 full_step = (batch + 1) % train_step.accumulate == 0
                 asked = urgent is not None and full_step and urgent()
@@ -347,6 +352,20 @@ def fit(
             shown |= {name: f"{value:.4f}" for name, value in found.items()}
             bar.set_postfix(shown, refresh=False)
     return epochs
+
+
+def _fed(train_step: TrainStep, epoch_of: Callable, epoch: int, start: int) -> Iterator[tuple]:
+    """The results of an epoch's steps, each of a batch that the host hands over."""
+    for images, labels in epoch_of(epoch, start):
+        yield train_step(images, labels)
+
+
+def _sunk(train_step: TrainStep, pipeline_of: Callable, epoch: int, start: int) -> Iterator[tuple]:
+    """The results of an epoch's steps, each of a batch that waits on the device already."""
+    pipeline = pipeline_of(epoch)
+    take = ms.data_sink(train_step, pipeline.skip(start) if start else pipeline)
+    for _ in range(pipeline.get_dataset_size() - start):
+        yield take()
 
 
 def _mean(losses: list[float]) -> float:

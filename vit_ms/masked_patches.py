@@ -31,7 +31,7 @@ from vit_ms.run import RunInfo
 from vit_ms.weights import save_weights
 
 LEVELS = 8  # of each channel: 3 bits
-MASKED, REPLACED = 0.8, 0.12  # shares of the corrupted patches; the others are kept as they are
+MASKED, REPLACED = 0.8, 0.1  # shares of the corrupted patches; the others are kept as they are
 CORRUPTED, FATE, OTHER = -1, -2, -3  # salts of what is drawn; the cells of a network have theirs from 0
 
 

@@ -72,7 +72,7 @@ class _Training:
     """The objects of one call of `train`."""
 
     def __init__(self, recipe: Recipe, resume: bool, chosen: runtime.Settings, say: Callable[[str], None]):
-        self.folder, self.say = recipe.folder, say
+        self.folder, self.chosen, self.say = recipe.folder, chosen, say
         self.states = States(self.folder / "state")
         if runtime.rank() == 0:
             for folder in (self.folder, self.states.folder):
@@ -169,6 +169,7 @@ class _Training:
                 progress=self.progress,
                 watch=self.watch,
                 urgent=self.urgent,
+                sink=self.recipe.sink and self.chosen.device == "Ascend" and self.chosen.mode == "graph",
             )
         except engine.LossNotFinite as error:
             path = self.folder / "not_finite.txt"

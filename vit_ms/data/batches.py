@@ -78,6 +78,8 @@ class TrainBatches:
 
         Labels are (B,) int32, or (B, K) float32 where images are mixed.
         """
+        # The pipeline's random operations take their seeds from here when it starts.
+        ds.config.set_seed(int(np.random.default_rng([self.seed, epoch, self.rank]).integers(2**31)))
         images = self.dataset.read("train", self.order(epoch).ravel(), self.workers)
         views = self.preprocessing.train_transforms(self.dataset.encoded, self.augmentation)
         batches = _batches(images, views, self.batch_size, self.workers)
@@ -90,8 +92,6 @@ class TrainBatches:
             number (int): of the epoch, from 1.
             start (int): batches to leave out. They are prepared all the same, for the views after them depend on it.
         """
-        # The pipeline's random operations take their seeds from here when it starts.
-        ds.config.set_seed(int(np.random.default_rng([self.seed, number, self.rank]).integers(2**31)))
         batches = self.pipeline(number).create_tuple_iterator(num_epochs=1, output_numpy=True)
         for done, (images, labels) in enumerate(batches):
             if done >= start:

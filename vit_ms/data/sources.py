@@ -77,11 +77,15 @@ class Files:
         self.classes, self.splits = tuple(classes), tuple(files)
         self.files, self.labels, self.left_out = {}, {}, []
         for split in files:
-            verdicts = check_images(files[split])
+            verdicts = check_images(files[split]) | {file: _UNNAMEABLE for file in files[split] if not _nameable(file)}
             good = [index for index, file in enumerate(files[split]) if verdicts[file] is None]
             if not good:
                 raise UserError(f"no image of {split} can be read{_first_of(verdicts)}")
-            self.left_out += [f"{file}: {reason}" for file, reason in verdicts.items() if reason is not None]
+            self.left_out += [
+                f"{file}: {reason}".encode("utf-8", "replace").decode()
+                for file, reason in verdicts.items()
+                if reason is not None
+            ]
             self.files[split] = [files[split][index] for index in good]
             self.labels[split] = [labels[split][index] for index in good]
         self._manifests: dict[str, Path] = {}
@@ -124,6 +128,17 @@ class Files:
                     lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
             self._manifests[split] = path
         return self._manifests[split]
+
+
+_UNNAMEABLE = "its name is not UTF-8, which MindSpore cannot open: rename it"
+
+
+def _nameable(file: Path) -> bool:
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _first_of(verdicts: Mapping[Path, str | None]) -> str:
