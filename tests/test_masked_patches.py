@@ -186,7 +186,7 @@ def test_on_digits_the_loss_falls_below_that_of_guessing_by_frequency():
     shares = np.bincount(_numpy_colours(pictures, 2).ravel(), minlength=LEVELS) / (16 * len(pictures))
     entropy = -(shares * np.log(shares)).sum()
     rng, losses, rights, masks = np.random.default_rng(0), [], [], []
-    for number in range(150):
+    for number in range(110):
         batch = Tensor((pictures[rng.choice(len(pictures), 64)] - 0.5) / 0.5)
         if number in (0, 1):
             masks.append(cell.targets(batch).asnumpy() >= 0)
@@ -204,7 +204,7 @@ def tiny(tmp_path) -> str:
     """A recipe for digits with a network that compiles fast."""
     size = {"embed_dim": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 16, "keep_prob": 0.9, "patch_size": 8}
     settings = {"model": "vit_nano_4", "dataset": "digits", "overrides": size, "mean": [0.5], "std": [0.5]}
-    settings |= {"augment": "affine", "batch_size": 256, "lr": 0.003, "weight_decay": 0.05}
+    settings |= {"augment": "affine", "batch_size": 512, "lr": 0.003, "weight_decay": 0.05}
     settings |= {"device_target": "CPU", "num_parallel_workers": 1}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings))
     return str(tmp_path / "tiny.yaml")
@@ -224,7 +224,7 @@ def test_pretrained_weights_are_for_the_same_network_with_a_new_head(tiny):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"] and 0 <= float(rows[1]["accuracy"]) <= 1
     # Of the four patches of each image two are corrupted, and counted.
-    assert masked_patches._pretraining(recipe, Digits())[2].get_batch_size() == 2 * 256
+    assert masked_patches._pretraining(recipe, Digits())[2].get_batch_size() == 2 * 512
 
 
 def test_few_images_are_so_many_of_each_class_again_and_again():

@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--gradient_accumulation_steps", type=int, help="batches whose gradients make one step")
     train.add_argument("--teacher_ckpt_path", help="the weights of a run that a network with two heads learns from")
     for action in (train, pretrain):
-        action.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="any other setting of the recipe")
+        action.add_argument(
+            "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="any other setting of the recipe"
+        )
     train.add_argument(
         "--resume", action="store_true", help="go on with the run in its folder where it was interrupted"
     )

@@ -289,7 +289,7 @@ def masked_patch_gain(
     config: str = "digits",
     shots: Sequence[int] = (10, 25, 100),
     seeds: int = 5,
-    pretrain_epochs: int = 60,
+    pretrain_epochs: int = 40,
     epoch_size: int = 20,
     output: str | Path = "runs/masked_patches",
     say: Callable[[str], None] = print,
