@@ -59,8 +59,9 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from vit_ms import create_model, functional, load_weights, runtime
+from vit_ms.data.batches import TrainBatches, eval_batches
 from vit_ms.data.catalog import open_dataset
-from vit_ms.data.transforms import Preprocessing, eval_batches, train_batches
+from vit_ms.data.transforms import Augmentation, Preprocessing
 from vit_ms.engine import TrainStep, evaluate, fit
 from vit_ms.losses import CrossEntropySmooth
 from vit_ms.optim import create_optimizer, learning_rates
@@ -302,7 +303,7 @@ print(f"{'all':16} {sum(sizes.values()):8,}")
 # %% [markdown] lang="en"
 # ## 5. The data pipeline
 #
-# `train_batches` shuffles the training images and turns, shears, shifts and scales each a little, at random and anew in
+# `TrainBatches` shuffles the training images and turns, shears, shifts and scales each a little, at random and anew in
 # every epoch. This **data augmentation** matters for ViT: locality and translation equivariance are built into a
 # convolutional network, but hardly into ViT (section 3.1 of the paper, *inductive bias*), so that a shifted digit is
 # the same digit is something it learns from examples. `eval_batches` only prepares the images, always in the same
@@ -311,19 +312,19 @@ print(f"{'all':16} {sum(sizes.values()):8,}")
 # %% [markdown] lang="zh"
 # ## 5. 数据流水线
 #
-# `train_batches` 打乱训练图像，并对每张图像做小幅的随机旋转、错切、平移和缩放，每个 epoch 都重新随机。这种**数据增
+# `TrainBatches` 打乱训练图像，并对每张图像做小幅的随机旋转、错切、平移和缩放，每个 epoch 都重新随机。这种**数据增
 # 强**对 ViT 很重要：卷积网络的结构自带局部性和平移等变性，ViT 则几乎没有这类先验（论文 3.1 节所说的*归纳偏置*），“数字
 # 挪了位置还是同一个数字”要从样本中学会。`eval_batches` 只做预处理，顺序固定不变。
 
 # %%
 batch_size = 64
-train_data = train_batches(digits, preprocessing, batch_size, augment="affine")
+train_data = TrainBatches(digits, preprocessing, batch_size, Augmentation("affine"))
 val_data = eval_batches(digits, "val", preprocessing, batch_size)
 test_data = eval_batches(digits, "test", preprocessing, batch_size)
 
-batch, batch_labels = next(train_data.create_tuple_iterator(num_epochs=1, output_numpy=True))
+batch, batch_labels = (tensor.asnumpy() for tensor in next(train_data.epoch(1)))
 print(f"a batch: images {batch.shape} {batch.dtype}, labels {batch_labels.shape} {batch_labels.dtype}")
-print(f"{train_data.get_dataset_size()} batches an epoch")
+print(f"{train_data.batches} batches an epoch")
 pictures = preprocessing.restore(batch[:20])[..., 0]
 show(pictures, batch_labels[:20], columns=10, heading="The first 20 images of a training batch, 16 x 16 pixels")
 
@@ -546,7 +547,7 @@ print(f"equal after loading:  {np.array_equal(copy(inputs).asnumpy(), expected)}
 #   checkpoint with the best validation accuracy: `bash scripts/quickstart.sh` in a terminal, or only its training,
 #   `python -m vit_ms train --config digits`.
 # - Change something and train again: `create_model("vit_nano_4", patch_size=2)` has 65 tokens; `pool="mean"` does what
-#   the recipe does; `train_batches(..., augment="none")` shows what data augmentation was good for. Compare on the
+#   the recipe does; `Augmentation("none")` shows what data augmentation was good for. Compare on the
 #   validation digits.
 # - Read the code, in this order: [layers.py](../../vit_ms/layers.py), the building blocks;
 #   [models/vit.py](../../vit_ms/models/vit.py), equations 1 to 4; [engine.py](../../vit_ms/engine.py), the training
@@ -589,7 +590,7 @@ print(f"equal after loading:  {np.array_equal(copy(inputs).asnumpy(), expected)}
 # - 运行完整的训练配方（60 个 epoch，用图像块 token 的平均值代替类别 token，并保留验证准确率最高的权重）：在终端运行
 #   `bash scripts/quickstart.sh`；只训练则运行 `python -m vit_ms train --config digits`。
 # - 改一处，再训练一次：`create_model("vit_nano_4", patch_size=2)` 有 65 个 token；`pool="mean"` 与训练配方的做法
-#   相同；`train_batches(..., augment="none")` 可以看出数据增强的作用。请在验证集上比较。
+#   相同；`Augmentation("none")` 可以看出数据增强的作用。请在验证集上比较。
 # - 按这个顺序读代码：[layers.py](../../vit_ms/layers.py)，基本组件；[models/vit.py](../../vit_ms/models/vit.py)，公式
 #   （1）到（4）；[engine.py](../../vit_ms/engine.py)，训练步与训练循环；
 #   [recipes/digits.yaml](../../vit_ms/recipes/digits.yaml)，一次训练的全部设置。

@@ -126,6 +126,9 @@ class Files:
                 for file, label in zip(self.files[split], self.labels[split], strict=True):
                     entry = {"source": str(file.absolute()), "usage": "train", "annotation": [{"name": str(label)}]}
                     lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            found = ds.ManifestDataset(str(path)).get_dataset_size()
+            if found != self.size(split):  # it passes over what it does not know, and all that follows would move up
+                raise RuntimeError(f"MindSpore reads {found} of the {self.size(split)} images of {split}")
             self._manifests[split] = path
         return self._manifests[split]
 
