@@ -115,8 +115,9 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_process_that_may_have_little_memory_says_what_takes_less(tmp_path):
-    words = ["train", "--config", "digits", "--mode", "pynative", "--batch_size", "1024", "--ckpt_save_dir", "run"]
+@pytest.mark.parametrize("mode", ["graph", "pynative"])
+def test_a_process_that_may_have_little_memory_says_what_takes_less(tmp_path, mode):
+    words = ["train", "--config", "digits", "--mode", mode, "--batch_size", "1024", "--ckpt_save_dir", "run"]
     overrides = "overrides={image_size: 224, patch_size: 4}"  # 3,136 tokens: 160 GB of attention weights
 
     def little():

@@ -223,12 +223,14 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_computed(tmp_path
 
 def test_the_picture_has_every_choice_and_the_means():
     rows = [
-        {"method": method, "shots": shots, "mean": mean, "accuracies": [mean - 0.1, mean + 0.1]}
+        {"method": method, "shots": shots, "accuracies": [mean - 0.1, mean + 0.1]}
         for method, shots, mean in (("least squares", 5, 0.5), ("3-NN", 5, 0.4), ("least squares", 10, 0.7))
     ]
     (axes,) = visualize.plot_few_shot(rows, "a $title", 0.1).axes
     drawn = [[round(y, 6) for y in line.get_ydata()] for line in axes.lines]
-    assert drawn == [[0.4, 0.6], [0.6, 0.8], [0.5, 0.7], [0.3, 0.5], [0.4], [0.1, 0.1]]
-    assert [text.get_text() for text in axes.texts] == ["50.0%", "70.0%", "40.0%"]
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ["least squares", "3-NN", "guessing (10.0%)"]
+    assert drawn == [[0.4, 0.6], [0.6, 0.8], [0.3, 0.5], []]
+    assert [text.get_text() for text in axes.texts] == ["50.00%", "70.00%", "40.00%"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "10"]
+    legend = axes.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["least squares", "3-NN"]
+    assert legend.get_title().get_text().endswith("guessing: 10.0%")

@@ -371,9 +371,9 @@ def _memory(recipe: Recipe) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        ran_out = re.search(
-            r"(?i)bad_alloc|out of memory|not enough|isn't enough|alloc\w* .*fail|fail.* alloc", str(error)
-        )
+        # In PyNative mode MindSpore has no name for a failed allocation.
+        known = r"(?i)bad_alloc|out of memory|not enough|isn't enough|alloc\w* .*fail|fail.* alloc|^Unknown Error!$"
+        ran_out = re.search(known, str(error))
         if isinstance(error, MemoryError) or ran_out:
             accumulated = f"gradient_accumulation_steps ({recipe.gradient_accumulation_steps})"
             raise MemoryError(

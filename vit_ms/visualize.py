@@ -258,43 +258,21 @@ matplotlib.rcParams["font.sans-serif"] = ["DejaVu Sans", "Noto Sans CJK SC", "Mi
 
 
 def plot_few_shot(rows: list[dict], title: str = "", chance: float = 0.0, path: str | Path | None = None) -> Figure:
-    """Accuracy by the number of training images a class: every choice of images as a dot, the means joined by lines.
+    """Accuracy by the number of training images a class: every choice of images as a dot, the mean over them as a line.
 
     Args:
-        rows (list[dict]): each with method, shots, mean and accuracies, as fewshot.json has them.
+        rows (list[dict]): each with method, shots and accuracies, as fewshot.json has them.
         title (str): what was measured.
         chance (float): the accuracy of guessing.
         path (str or Path): the PNG; None: none.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    shots = sorted({row["shots"] for row in rows})
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    for number, method in enumerate(methods):
-        colour, style = (BLUE, "o-") if number == 0 else (ORANGE, "s--")
-        mine = [row for row in rows if row["method"] == method]
-        # Side by side, so that the dots of one method do not hide the other's.
-        places = [shots.index(row["shots"]) + 0.12 * (number - (len(methods) - 1) / 2) for row in mine]
-        for place, row in zip(places, mine, strict=True):
-            axes.plot(
-                [place] * len(row["accuracies"]), row["accuracies"], style[0], color=colour, alpha=0.3, markersize=4
-            )
-            axes.annotate(
-                f"{row['mean']:.1%}",
-                (place, row["mean"]),
-                xytext=(12 if number else -12, 0),
-                textcoords="offset points",
-                ha="left" if number else "right",
-                va="center",
-                fontsize=8,
-            )
-        axes.plot(places, [row["mean"] for row in mine], style, color=colour, label=method)
-    axes.axhline(chance, color=GREY, linestyle=":", label=f"guessing ({chance:.1%})")
-    axes.set_xticks(range(len(shots)), [str(number) for number in shots])
-    axes.set(xlabel="training images a class", ylabel="accuracy", xlim=(-0.6, len(shots) - 0.4), ylim=(0, 1.02))
-    axes.set_title(title, fontsize=10, parse_math=False)
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="lower right")
+    found = {(row["method"], row["shots"]): row["accuracies"] for row in rows}
+    shots, methods = sorted({row["shots"] for row in rows}), dict.fromkeys(row["method"] for row in rows)
+    series = {method: [found.get((method, number), []) for number in shots] for method in methods}
+    figure, axes = _dots(series, [str(number) for number in shots])
+    axes.set(xlabel="training images a class", ylabel="accuracy")
+    axes.set_title(title, fontsize=10, parse_math=False, wrap=True)
+    axes.legend(title=f"dot: a choice of images\nline: mean; guessing: {chance:.1%}", fontsize=8, title_fontsize=8)
     _save(figure, path)
     return figure
 
@@ -308,32 +286,39 @@ def plot_ablation(rows: list[dict], title: str = "", path: str | Path | None = N
         path (str or Path): the PNG; None: none.
     """
     positions = list(dict.fromkeys(row["position"] for row in rows))
-    figure = Figure(figsize=(1.5 + 1.7 * len(positions), 4.4), layout="constrained")
-    axes = figure.subplots()
-    for split, colour, marker, side in (("val", BLUE, "o", -1), ("test", ORANGE, "s", 1)):
-        for place, position in enumerate(positions):
-            shares = [row[split] for row in rows if row["position"] == position]
-            # Equal results would hide each other.
-            spread = np.linspace(-0.09, 0.09, len(shares)) if len(shares) > 1 else [0.0]
-            middle, mean = place + 0.2 * side, float(np.mean(shares))
-            label = split if place == 0 else None
-            axes.plot(middle + np.array(spread), shares, marker, color=colour, alpha=0.7, label=label)
-            axes.hlines(mean, middle - 0.16, middle + 0.16, color="black", linewidth=1.5)
-            axes.annotate(
-                f"{mean:.2%}",
-                (middle, min(shares)),
-                xytext=(0, -8),
-                textcoords="offset points",
-                ha="center",
-                va="top",
-                fontsize=8,
-            )
-    axes.set_xticks(range(len(positions)), positions)
-    axes.set(xlabel="position embedding", ylabel="top-1 accuracy", xlim=(-0.5, len(positions) - 0.5))
-    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.1%}")
-    axes.margins(y=0.12)
-    axes.set_title(title, fontsize=10, parse_math=False)
-    axes.grid(axis="y", alpha=0.3)
+    series = {
+        split: [[row[split] for row in rows if row["position"] == position] for position in positions]
+        for split in ("val", "test")
+    }
+    figure, axes = _dots(series, positions)
+    axes.set(xlabel="position embedding", ylabel="top-1 accuracy")
+    axes.set_title(title, fontsize=10, parse_math=False, wrap=True)
     axes.legend(title="dot: a run, line: mean", fontsize=8, title_fontsize=8)
     _save(figure, path)
     return figure
+
+
+def _dots(series: dict[str, list[list[float]]], groups: list[str]) -> tuple[Figure, Axes]:
+    """Shares as dots with their mean as a line, for each group on the x axis the series side by side."""
+    figure = Figure(figsize=(1.5 + 0.9 * len(series) * len(groups), 4.4), layout="constrained")
+    axes = figure.subplots()
+    width, styles = 0.8 / len(series), zip((BLUE, ORANGE, GREEN, RED, GREY), "os^Dv", strict=True)
+    for number, ((name, values), (colour, marker)) in enumerate(zip(series.items(), styles, strict=False)):
+        for place, shares in enumerate(values):
+            middle = place + width * (number - (len(series) - 1) / 2)
+            label = name if place == 0 else None
+            # Equal shares would hide each other.
+            spread = np.linspace(-0.22, 0.22, len(shares)) * width if len(shares) > 1 else np.zeros(len(shares))
+            axes.plot(middle + spread, shares, marker, color=colour, alpha=0.7, label=label)
+            if not shares:
+                continue
+            mean = float(np.mean(shares))
+            axes.hlines(mean, middle - 0.4 * width, middle + 0.4 * width, color="black", linewidth=1.5)
+            below = {"xytext": (0, -8), "textcoords": "offset points", "ha": "center", "va": "top"}
+            axes.annotate(f"{mean:.2%}", (middle, min(shares)), fontsize=8, **below)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.1%}")
+    axes.margins(y=0.12)
+    axes.grid(axis="y", alpha=0.3)
+    return figure, axes
