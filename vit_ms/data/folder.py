@@ -17,8 +17,8 @@ class Folder(Files):
             those of `train/`, or of `val/` where there is no `train/`.
 
     Raises:
-        UserError: If there is no such folder, no class in it, a class that the first split does not have, or no image that can
-            be read.
+        UserError: If there is no such folder, no class in it, a class that the first split does not have, or no image
+            that can be read.
     """
 
     def __init__(self, data_dir: str | Path):
