@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from helpers import error_of
 from PIL import Image
 
 from vit_ms import ablation, visualize
-from vit_ms.errors import UserError
+from vit_ms.errors import Interrupted, UserError
 
 
 def script(text: str, log) -> subprocess.Popen:
@@ -147,6 +149,23 @@ def test_a_run_that_fails_ends_the_others_and_says_why(started, monkeypatch, tmp
     monkeypatch.setattr(ablation, "start", good)
     ablate()
     assert started == ["none_0", "none_1", "relative_0", "relative_1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_ends_its_runs(started, monkeypatch, number):
+    processes = []
+
+    def start(folder, log, one_thread):
+        processes.append(script("import time; time.sleep(60)", log))
+        threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
+        return processes[-1]
+
+    monkeypatch.setattr(ablation, "start", start)
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="the same command goes on") as caught:
+        ablate()
+    assert caught.value.signal == number and signal.getsignal(number) is before
+    assert len(processes) == 1 and processes[0].returncode < 0
 
 
 def test_what_cannot_be_run_is_refused_before_anything_runs(started, tmp_path):

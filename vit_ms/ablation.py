@@ -1,12 +1,14 @@
 """The ablation of position embeddings: one recipe with each of them and several seeds, a table and a picture."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,7 @@ def ablate(
 
     Raises:
         UserError: If the model has no such positions, a folder holds another run, or a run could not be done.
+        Interrupted: If it is told to stop (SIGTERM, Ctrl-C); the runs have saved their states.
 
     Reference:
         Dosovitskiy et al. 2021, appendix D.4, table 8.
@@ -183,6 +186,21 @@ def _carry_out(recipes: list[Recipe], jobs: int) -> None:
                 process.terminate()
             for process in running.values():
                 process.wait()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Within it SIGTERM, too, raises an exception: the runs must not outlive what has started them."""
+
+    def stop(number, frame):
+        raise Interrupted("stopped: the same command goes on", number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check(folder: Path, code: int) -> None:
