@@ -169,7 +169,7 @@ def _plain(recipe: Recipe) -> dict:
 def _carry_out(recipes: list[Recipe], jobs: int) -> None:
     """Run recipes in processes of their own, some at a time; one that fails ends the others."""
     waiting, running = list(recipes), {}
-    with tqdm(total=len(recipes), desc="ablation", unit="run", disable=not recipes) as bar:
+    with _signals(), tqdm(total=len(recipes), desc="ablation", unit="run", disable=not recipes) as bar:
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
