@@ -131,3 +131,15 @@ def test_a_second_process_is_kept_out_of_a_folder(tmp_path):
         pass
     with locked(tmp_path):  # and let in when the first has gone
         pass
+
+
+def test_a_folder_that_nothing_is_put_into_goes_away(tmp_path):
+    with locked(tmp_path / "a" / "b"):
+        pass
+    assert not (tmp_path / "a").exists()
+    with locked(tmp_path / "a"):
+        (tmp_path / "a" / "kept").touch()
+    (tmp_path / "empty").mkdir()
+    with locked(tmp_path / "empty"):
+        pass
+    assert (tmp_path / "a" / "kept").exists() and (tmp_path / "empty").exists()

@@ -20,6 +20,7 @@ from vit_ms import engine, training
 from vit_ms.cli import main
 from vit_ms.data.batches import TrainBatches
 from vit_ms.data.digits import Digits
+from vit_ms.data.transforms import Preprocessing
 from vit_ms.engine import TrainStep
 from vit_ms.optim import learning_rates
 from vit_ms.recipe import FOLDER, load_recipe
@@ -149,7 +150,7 @@ def test_a_run_that_came_to_nothing_is_in_nobodys_way(short, capsys):
     )
     listed = Path(found[2]).read_text().splitlines()
     digits = Digits()
-    batches = TrainBatches(digits, None, 64, num_parallel_workers=1)
+    batches = TrainBatches(digits, Preprocessing(16, 1, [0.5], [0.5]), 64)
     assert listed == batches.describe(1, int(found[1]) - 1) and len(set(listed)) == 64
     assert not Path("again/best.ckpt").exists()
     assert main(arguments) == 0
@@ -293,7 +294,7 @@ def test_other_images_than_the_runs_are_refused(tmp_path, capsys):
         ({"overrides": {"num_classes": 10}}, "num_classes is 10, but the data has 3 classes"),
         ({"data_dir": "nowhere"}, "nowhere is not a folder"),
         ({"ckpt_path": "nothing.ckpt"}, "there is no weight file nothing.ckpt"),
-        ({"batch_size": 100}, "batch_size 100 is more than the 48 images to train on"),
+        ({"batch_size": 100}, "a step takes 100 images, which is more than the 48 to train on: lower batch_size"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_starts(tmp_path, changes, message, capsys):

@@ -51,11 +51,12 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask, too, out of a folder.
+    """Keep other processes that ask, too, out of a folder, which is made, and removed again if nothing is put into it.
 
     Raises:
         UserError: If another process is in it.
     """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     if os.name != "posix":
         yield
@@ -72,4 +73,12 @@ def locked(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield  # the system lets go of the lock when the process ends, however it does
+        try:
+            yield  # the system lets go of the lock when the process ends, however it does
+        finally:
+            if missing and [path.name for path in folder.iterdir()] == [
+                ".lock"
+            ]:  # nothing came of it, and nothing stays
+                (folder / ".lock").unlink()
+                for path in missing:
+                    path.rmdir()
