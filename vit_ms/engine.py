@@ -89,9 +89,10 @@ class TrainStep(nn.Cell):
         self.optimizer = optimizer
         self.clip_grad = clip_grad
         self.loss_scaler = loss_scaler
-        self.teacher = teacher
         if teacher is not None:
             teacher.set_train(False)
+            teacher.update_parameters_name("teacher.")  # else MindSpore renames those of the network, too
+        self.teacher = teacher
         self.accumulate = accumulate
         self.ema_decay = ema_decay
         self.reduce = nn.DistributedGradReducer(optimizer.parameters) if ranks > 1 else None
