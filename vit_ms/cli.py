@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument("--output", default="runs/ablation", help="folder (default runs/ablation)")
     masked.add_argument("--shots", nargs="+", type=int, help="labelled images of each class (default 10 25 100)")
     masked.add_argument("--seeds", type=int, default=5, help="runs of each (default 5)")
-    masked.add_argument("--pretrain_epochs", type=int, help="epochs without labels (default 60)")
+    masked.add_argument("--pretrain_epochs", type=int, help="epochs without labels (default 40)")
     masked.add_argument("--output", default="runs/masked_patches", help="folder (default runs/masked_patches)")
 
     check.add_argument("--data_dir", required=True, help="folder with train/<class>/*.jpg and val/<class>/*.jpg")
