@@ -1,16 +1,19 @@
 """What every dataset can do, whether its images lie in memory or in files."""
 
 import atexit
+import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import mindspore.dataset as ds
 import numpy as np
 
+from vit_ms import environment
 from vit_ms.data.checking import check_images
+from vit_ms.data.download import one_at_a_time
 from vit_ms.errors import UserError
 
 
@@ -77,7 +80,9 @@ class Files:
         self.classes, self.splits = tuple(classes), tuple(files)
         self.files, self.labels, self.left_out = {}, {}, []
         for split in files:
-            verdicts = check_images(files[split]) | {file: _UNNAMEABLE for file in files[split] if not _nameable(file)}
+            with _one_process():
+                verdicts = check_images(files[split])
+            verdicts |= {file: _UNNAMEABLE for file in files[split] if not _nameable(file)}
             good = [index for index, file in enumerate(files[split]) if verdicts[file] is None]
             if not good:
                 raise UserError(f"no image of {split} can be read{_first_of(verdicts)}")
@@ -131,6 +136,19 @@ class Files:
                 raise RuntimeError(f"MindSpore reads {found} of the {self.size(split)} images of {split}")
             self._manifests[split] = path
         return self._manifests[split]
+
+
+@contextlib.contextmanager
+def _one_process() -> Iterator[None]:
+    """Of the processes of a run one checks the images, and the others wait and find its verdicts."""
+    folder = environment.home() / "checked"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # then there are no verdicts to be found, either
+        yield
+        return
+    with one_at_a_time(folder):
+        yield
 
 
 _UNNAMEABLE = "its name is not UTF-8, which MindSpore cannot open: rename it"
