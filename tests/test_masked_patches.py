@@ -249,6 +249,7 @@ def test_few_images_are_so_many_of_each_class_again_and_again():
 OF_THE_TASK = {"mask_embedding", "colour_head.weight", "colour_head.bias"}
 
 
+@pytest.mark.slow
 def test_the_gain_is_measured_run_by_run_and_what_is_finished_is_not_run_again(tiny, monkeypatch):
     def gain(**changes):
         said = []

@@ -73,7 +73,7 @@ def test_the_same_run_twice_is_the_same(uninterrupted, tmp_path):
     check_same(tmp_path / "again", uninterrupted[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_run_that_is_told_to_stop_saves_its_state_and_says_how_to_go_on(uninterrupted, tmp_path, number):
     folder = tmp_path / "run"
     process = start(folder)
@@ -130,6 +130,7 @@ def test_a_run_killed_at_twenty_random_moments_goes_on_to_the_same_end(uninterru
     kill_at_random(tmp_path, *uninterrupted, kills=20, seed=1)
 
 
+@pytest.mark.slow
 def test_a_state_damaged_on_the_disk_is_passed_over(uninterrupted, tmp_path):
     folder = tmp_path / "run"
     process = start(folder)
