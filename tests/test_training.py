@@ -158,3 +158,24 @@ def test_weights_of_a_run_load_into_a_network(tmp_path):
     load_weights(network, "run/best.ckpt")
     save_weights(network, tmp_path / "again.ckpt")
     assert (tmp_path / "again.ckpt").read_bytes() == Path("run/best.ckpt").read_bytes()
+
+
+def test_weights_that_are_lost_in_the_last_step_are_not_kept(monkeypatch):
+    recipe = _train(epoch_size=2)[0].recipe
+    kept = {path.name: path.read_bytes() for path in Path("run/state").iterdir()}
+    weights = Path("run/last.ckpt").read_bytes()
+    fit = engine.fit
+
+    def lost(step, *args, **options):
+        """As after a last step whose own loss was finite."""
+        parameter = step.network.trainable_params()[0]
+        parameter.set_data(parameter * np.nan)
+        options["watch"](options["progress"])
+        return fit(step, *args, **options)
+
+    monkeypatch.setattr(engine, "fit", lost)
+    monkeypatch.setattr(training._Training, "_due", lambda self: True)
+    with pytest.raises(engine.LossNotFinite, match="the weights are not finite after batch 0 of epoch 3"):
+        train(recipe, resume=True, say=str)
+    assert {path.name: path.read_bytes() for path in Path("run/state").iterdir()} == kept
+    assert Path("run/last.ckpt").read_bytes() == weights

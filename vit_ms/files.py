@@ -76,9 +76,8 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield  # the system lets go of the lock when the process ends, however it does
         finally:
-            if missing and [path.name for path in folder.iterdir()] == [
-                ".lock"
-            ]:  # nothing came of it, and nothing stays
+            # Nothing came of it, and nothing stays.
+            if missing and [path.name for path in folder.iterdir()] == [".lock"]:
                 (folder / ".lock").unlink()
                 for path in missing:
                     path.rmdir()

@@ -189,6 +189,7 @@ class _Training:
         loss, accuracy = runtime.sum_over_ranks([done.loss, done.accuracy]) / runtime.ranks()
         with self.step.averaged():
             metrics = self.validate()
+            self._check_finite(np.isfinite(metrics["loss"]), done.epoch, self.train_data.batches)
             row = {"epoch": done.epoch, "lr": self.rates[done.epoch * self.steps - 1], "train_loss": float(loss)}
             row |= {"train_acc": float(accuracy), "val_loss": metrics["loss"], "val_acc": metrics["top1"]}
             self.history.append(row | {"seconds": round(done.seconds, 3)})
@@ -231,11 +232,24 @@ class _Training:
         """Write the state; the first process does it for all."""
         if runtime.rank() == 0:
             arrays = {name: parameter.asnumpy() for name, parameter in self.step.state().items()}
+            finite = all(np.isfinite(array).all() for array in arrays.values())
+            self._check_finite(finite, self.progress.epoch, self.progress.batches)
             info = {"progress": vars(self.progress), "history": self.history, "best": self.best}
             info |= {"batch_size": self.recipe.batch_size, "ranks": runtime.ranks()}
             batch = (self.progress.epoch - 1) * self.train_data.batches + self.progress.batches
             self.states.save(batch // self.recipe.gradient_accumulation_steps, arrays, info)
         self.saved_at = time.monotonic()
+
+    @staticmethod
+    def _check_finite(finite: bool, epoch: int, batches: int) -> None:
+        """A step's loss is of the weights before it: those it leaves behind may be lost without a sign of it yet."""
+        if not finite:
+            last = max(batches - 1, 0)
+            raise engine.LossNotFinite(
+                f"the weights are not finite after batch {batches} of epoch {epoch}: lower lr or set clip_grad",
+                epoch,
+                last,
+            )
 
     def _go_on(self, arrays: dict[str, np.ndarray], info: dict, damaged: list[str]) -> None:
         for line in damaged:
