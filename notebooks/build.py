@@ -20,9 +20,11 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode, v4
 
 from vit_ms.files import whole_file
+from vit_ms.visualize import can_draw
 
 FOLDER = Path(__file__).resolve().parent
 LANGUAGES = ("en", "zh")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 # A line may end between two Chinese characters or punctuation marks; a browser would show that as a space.
 _CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
@@ -93,7 +95,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
 
     Raises:
         CellExecutionError: If a cell fails.
-        ValueError: If an output shows a path of this machine.
+        ValueError: If an output shows a path of this machine, or a file is left outside runs/.
     """
     metadata = notebook.metadata.copy()
     search_path = [str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]
@@ -119,6 +121,13 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
         for place in (str(folder), str(FOLDER.parent), str(Path.home()) + os.sep):
             if place in str(cell.get("outputs")):
                 raise ValueError(f"an output shows {place}: {cell.source[:60]!r}")
+        for output in cell.get("outputs", []):
+            if WIDGET in output.get("data", {}):
+                # A page that does not run has no sliders.
+                output.data = {"text/plain": "Run this cell to move the sliders. 运行本单元即可拖动滑块。"}
+    left = sorted(path.name for path in folder.iterdir() if path.name not in (".ipython", "runs"))
+    if left:
+        raise ValueError(f"files outside runs/: {', '.join(left)}")
     return notebook
 
 
@@ -148,6 +157,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="only name the notebooks that are not as their sources say"
     )
+    parser.add_argument("--try", action="store_true", dest="only_run", help="run them and write nothing")
     args = parser.parse_args(argv)
     languages = (args.language,) if args.language else LANGUAGES
     try:
@@ -165,12 +175,17 @@ def main(argv: list[str] | None = None) -> int:
             )
         return 1 if stale else 0
 
+    if not args.only_run and not can_draw("中文"):
+        parser.error("no installed font draws Chinese, which the pictures have (Debian: apt install fonts-noto-cjk)")
     for source in chosen:
         print(f"{source.stem}: running", flush=True)
         start = time.perf_counter()
         notebooks = {language: build(source, language) for language in languages}
         with tempfile.TemporaryDirectory() as folder:
             run = execute(build(source, languages[0]), Path(folder))
+        if args.only_run:
+            print(f"{source.stem}: {time.perf_counter() - start:.0f} s")
+            continue
         for language, notebook in notebooks.items():
             # The code is the same, so are its outputs; the languages differ in the Markdown alone.
             for cell, done in zip(notebook.cells, run.cells, strict=True):

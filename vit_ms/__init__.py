@@ -9,9 +9,14 @@ import importlib
 from vit_ms import environment
 
 __version__ = "0.1.0"
-__all__ = ["create_model", "list_models", "load_weights"]
+__all__ = ["create_model", "doctor", "list_models", "load_weights"]
 
-_HOMES = {"create_model": "vit_ms.registry", "list_models": "vit_ms.registry", "load_weights": "vit_ms.weights"}
+_HOMES = {
+    "create_model": "vit_ms.registry",
+    "list_models": "vit_ms.registry",
+    "load_weights": "vit_ms.weights",
+    "doctor": "vit_ms.checkup",
+}
 
 environment.prepare()
 

@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check = command(_check_data, "Read every image of a folder once and list the broken ones.", "--data_dir photos")
     prepare = command(_prepare, "Pack a dataset into MindRecord files.", "--data_dir photos --output photos_mindrecord")
+    examine = command(_doctor, "Say what is installed here, how it will run, and what to do about what is lacking.", "")
     models = command(_list, "List models, recipes and datasets.", "'vit_b*'")
     convert = command(
         _convert, "Save other libraries' weights as ours.", "ViT-B_16-224.npz vit_b_16.ckpt --model vit_b_16"
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for action in (train, pretrain, evaluate, predict, few_shot):
         action.add_argument("--data_dir", help="where the images are; `list` says which datasets need it")
+    for action in (train, pretrain, evaluate, predict, few_shot, examine):
         action.add_argument("--device_target", help="Ascend, CPU or auto: Ascend where there is one (default auto)")
         action.add_argument(
             "--mode", type=lambda word: MODES.get(word, word), help="graph (0, default) or pynative (1)"
@@ -201,19 +203,24 @@ def _prepare(args: argparse.Namespace) -> list[Path]:
     return prepare(open_dataset(given.pop("dataset"), given.pop("data_dir", None)), **given)
 
 
-def _info(args: argparse.Namespace):
-    """What --ckpt_path is: its run.json says it, or --config."""
+def _setup(args: argparse.Namespace):
     from vit_ms import runtime
-    from vit_ms.data.catalog import open_dataset
-    from vit_ms.recipe import load_recipe
-    from vit_ms.run import RunInfo
 
-    chosen = runtime.setup(
+    return runtime.setup(
         args.device_target or "auto",
         args.mode or "graph",
         precision=args.precision or "auto",
         implementation=args.implementation or "fast",
     )
+
+
+def _info(args: argparse.Namespace):
+    """What --ckpt_path is: its run.json says it, or --config."""
+    from vit_ms.data.catalog import open_dataset
+    from vit_ms.recipe import load_recipe
+    from vit_ms.run import RunInfo
+
+    chosen = _setup(args)
     if chosen.note:
         print(chosen.note)
     if args.config is None:
@@ -239,6 +246,14 @@ def _predict(args: argparse.Namespace) -> list[Path]:
     from vit_ms.predict import predict
 
     return predict(_info(args), args.ckpt_path, args.images, args.output)
+
+
+def _doctor(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.checkup import doctor
+
+    _setup(args)
+    doctor()
+    return []
 
 
 def _list(args: argparse.Namespace) -> list[Path]:

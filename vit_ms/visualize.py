@@ -1,12 +1,18 @@
 """The pictures of a run: curves, confusion matrix, predictions. Arrays in, a figure out, and a PNG where a path is given."""
 
-from collections.abc import Sequence
+import contextlib
+import functools
+import io
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
 
 from vit_ms.files import whole_file
 
@@ -14,6 +20,107 @@ from vit_ms.files import whole_file
 
 # Okabe & Ito's palette: told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
+
+
+# The first has Latin letters and signs; of the others the first that is installed draws Chinese. matplotlib knows a
+# collection of fonts by its first member: Noto's is Japanese, with Chinese beside it.
+_LATIN = "DejaVu Sans"
+_CHINESE = (
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "SimHei",
+    "WenQuanYi Zen Hei",
+    "Noto Sans CJK JP",
+)
+
+
+@functools.cache
+def _fonts() -> tuple[FT2Font, ...]:
+    """The fonts that are used, and a word to matplotlib to use them."""
+    manager = font_manager.fontManager
+    if not {font.name for font in manager.ttflist}.intersection(_CHINESE):
+        # matplotlib keeps a list: what was installed after it was made is missing there.
+        for path in set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}:
+            with contextlib.suppress(Exception):  # a broken font file must not keep a picture from being drawn
+                manager.addfont(path)
+    installed = {font.name: font.fname for font in manager.ttflist}
+    names = [_LATIN] + [name for name in _CHINESE if name in installed][:1]
+    matplotlib.rcParams["font.family"] = names
+    return tuple(font_manager.get_font(installed[name]) for name in names)
+
+
+def can_draw(text: str) -> bool:
+    """Whether an installed font has a glyph for every character; one that none has is drawn as a box."""
+    return all(letter.isspace() or any(font.get_char_index(ord(letter)) for font in _fonts()) for letter in text)
+
+
+def legible(text: str) -> str:
+    """The text, with the code point in place of each character that no installed font has: U+732B."""
+    if can_draw(text):
+        return text
+    _tell_once("no installed font draws all class names: install one with Chinese (Debian: apt install fonts-noto-cjk)")
+    return "".join(letter if can_draw(letter) else f"U+{ord(letter):04X} " for letter in text).rstrip()
+
+
+@functools.cache
+def _tell_once(line: str) -> None:
+    logging.getLogger("vit_ms").warning(line)
+
+
+def both(en: str, zh: str) -> str:
+    """A label in both languages: English, then Chinese where a font for it is installed.
+
+    Args:
+        en (str): the English text.
+        zh (str): the Chinese text. Neither may have a formula between $: matplotlib has no Chinese in formulas.
+    """
+    return f"{en} {zh}" if can_draw(zh) else en
+
+
+def show(figure: Figure, en: str, zh: str) -> None:
+    """Show a figure in a notebook, with a description for those who do not see it.
+
+    nbconvert and GitHub give it to screen readers; JupyterLab 4 knows none for an output.
+
+    Args:
+        figure (Figure): of pyplot or of a function here; it is closed.
+        en, zh (str): what the picture shows, one sentence in each language.
+    """
+    from IPython.display import display  # what only notebooks need
+    from matplotlib import pyplot
+
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=80, facecolor="white")
+    pyplot.close(figure)
+    text = f"{en} / {zh}"
+    display({"image/png": picture.getvalue(), "text/plain": text}, raw=True, metadata={"image/png": {"alt": text}})
+
+
+def interactive(draw: Callable[..., Figure], **choices: tuple | list) -> None:
+    """Sliders and menus that redraw a picture, in a notebook that runs; the page shows none where ipywidgets is absent.
+
+    Args:
+        draw (Callable): a Figure from the chosen values, which it takes by name.
+        choices: for each name either the lowest and the highest whole number, as a tuple, or a list to choose from.
+    """
+    try:
+        import ipywidgets
+    except ImportError:
+        print("sliders need ipywidgets 滑块需要 ipywidgets：pip install 'ipywidgets>=8.1,<9.0'")
+        return
+
+    def control(name, values):
+        about = {"description": name, "continuous_update": False}
+        if isinstance(values, tuple):
+            return ipywidgets.IntSlider(min=values[0], max=values[1], **about)
+        return ipywidgets.Dropdown(options=values, description=name)
+
+    def redraw(**chosen):
+        show(draw(**chosen), ", ".join(f"{name} {value}" for name, value in chosen.items()), "")
+
+    ipywidgets.interact(redraw, **{name: control(name, values) for name, values in choices.items()})
 
 
 def _save(figure: Figure, path: str | Path | None) -> None:
@@ -33,16 +140,16 @@ def plot_curve(history: list[dict], path: str | Path | None = None) -> Figure:
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, what, title in ((left, "loss", "Loss"), (right, "acc", "Accuracy")):
+    for axes, what, title in ((left, "loss", both("Loss", "损失")), (right, "acc", both("Accuracy", "准确率"))):
         # Training sees smoothed labels and random views, so its loss is the higher one.
         for split, colour, style in (("train", BLUE, "-"), ("val", ORANGE, "--")):
             axes.plot(epochs, [row[f"{split}_{what}"] for row in history], style, color=colour, label=split)
-        axes.set(title=title, xlabel="epoch")
+        axes.set(title=title, xlabel=both("epoch", "轮次"))
         axes.grid(alpha=0.3)
         axes.legend()
     best = max(history, key=lambda row: (row["val_acc"], row["epoch"]))
     right.plot(best["epoch"], best["val_acc"], "o", color=RED)
-    right.set_title(f"Accuracy (best validation {best['val_acc']:.2%}, epoch {best['epoch']})")
+    right.set_title(f"{both('Accuracy', '准确率')} (val: {best['val_acc']:.2%}, epoch {best['epoch']})")
     _save(figure, path)
     return figure
 
@@ -65,18 +172,42 @@ def plot_confusion(
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the class", shrink=0.8)
+    figure.colorbar(image, ax=axes, label=both("share of the class", "占该类的比例"), shrink=0.8)
     right = int(np.trace(counts))
-    axes.set(xlabel="predicted", ylabel="true", title=f"{right} of {len(labels)} right ({right / len(labels):.2%})")
+    title = both(f"{right} of {len(labels)} right ({right / len(labels):.2%})", "正确")
+    axes.set(xlabel=both("predicted", "预测"), ylabel=both("true", "真实"), title=title)
     # More names or numbers than this cannot be read.
     if k <= 40:
-        axes.set_xticks(range(k), classes, rotation=0 if k <= 12 else 90, parse_math=False)
-        axes.set_yticks(range(k), classes, parse_math=False)
+        names = [legible(name) for name in classes]
+        axes.set_xticks(range(k), names, rotation=0 if k <= 12 else 90, parse_math=False)
+        axes.set_yticks(range(k), names, parse_math=False)
     if k <= 20:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=9)
     _save(figure, path)
+    return figure
+
+
+def plot_images(images: Sequence[np.ndarray], titles: Sequence[object], columns: int = 10, heading: str = "") -> Figure:
+    """Images in a grid, each under its title.
+
+    Args:
+        images (Sequence[np.ndarray]): each (height, width) or (height, width, C) uint8, C 1 or 3.
+        titles (Sequence[object]): one for each image.
+        columns (int): images in a row.
+        heading (str): over the grid.
+    """
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(0.95 * columns, 1.2 * rows + 0.4), layout="constrained")
+    figure.suptitle(heading)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, image, title in zip(grid, images, titles, strict=False):
+        _show(axes, image.reshape(*image.shape[:2], -1))
+        axes.set_title(legible(str(title)), fontsize=10, parse_math=False)
+        axes.set(xticks=[], yticks=[])
+    for axes in grid[len(images) :]:
+        axes.set_axis_off()
     return figure
 
 
@@ -114,7 +245,7 @@ def plot_predictions(
             text, colour = f"✗ {text}\ntrue: {labels[index]}", RED
             for spine in axes.spines.values():
                 spine.set(color=RED, linewidth=4)
-        axes.set_title(text, fontsize=9, color=colour, parse_math=False)
+        axes.set_title(legible(text), fontsize=9, color=colour, parse_math=False)
     _save(figure, path)
     return figure
 
@@ -135,11 +266,11 @@ def plot_top5(
     for (picture, bars), image, name, answers in zip(grid, images, names, top, strict=True):
         _show(picture, image)
         picture.set_axis_off()
-        picture.set_title(name, fontsize=8, parse_math=False)
+        picture.set_title(legible(name), fontsize=8, parse_math=False)
         classes, shares = zip(*answers, strict=True)
         positions = range(len(classes))
         bars.barh(positions, shares, color=[GREEN] + [BLUE] * (len(classes) - 1))
-        bars.set_yticks(positions, classes, fontsize=8, parse_math=False)
+        bars.set_yticks(positions, [legible(name) for name in classes], fontsize=8, parse_math=False)
         bars.invert_yaxis()
         bars.set(xlim=(0, 1.12), xticks=[])
         for position, share in enumerate(shares):
@@ -253,10 +384,6 @@ def _show(axes: Axes, image: np.ndarray) -> None:
     axes.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
 
 
-# Class names may be Chinese: the first of these fonts that is installed draws them.
-matplotlib.rcParams["font.sans-serif"] = ["DejaVu Sans", "Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "SimHei"]
-
-
 def plot_few_shot(rows: list[dict], title: str = "", chance: float = 0.0, path: str | Path | None = None) -> Figure:
     """Accuracy by the number of training images a class: every choice of images as a dot, the mean over them as a line.
 
@@ -271,7 +398,7 @@ def plot_few_shot(rows: list[dict], title: str = "", chance: float = 0.0, path: 
     series = {method: [found.get((method, number), []) for number in shots] for method in methods}
     figure, axes = _dots(series, [str(number) for number in shots])
     axes.set(xlabel="training images a class", ylabel="accuracy")
-    axes.set_title(title, fontsize=10, parse_math=False, wrap=True)
+    axes.set_title(legible(title), fontsize=10, parse_math=False, wrap=True)
     axes.legend(title=f"dot: a choice of images\nline: mean; guessing: {chance:.1%}", fontsize=8, title_fontsize=8)
     _save(figure, path)
     return figure
@@ -292,7 +419,7 @@ def plot_ablation(rows: list[dict], title: str = "", path: str | Path | None = N
     }
     figure, axes = _dots(series, positions)
     axes.set(xlabel="position embedding", ylabel="top-1 accuracy")
-    axes.set_title(title, fontsize=10, parse_math=False, wrap=True)
+    axes.set_title(legible(title), fontsize=10, parse_math=False, wrap=True)
     axes.legend(title="dot: a run, line: mean", fontsize=8, title_fontsize=8)
     _save(figure, path)
     return figure
@@ -322,3 +449,6 @@ def _dots(series: dict[str, list[list[float]]], groups: list[str]) -> tuple[Figu
     axes.margins(y=0.12)
     axes.grid(axis="y", alpha=0.3)
     return figure, axes
+
+
+_fonts()

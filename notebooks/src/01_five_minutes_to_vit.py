@@ -33,8 +33,9 @@
 # `vit_ms` is imported first: it sets the environment variables that keep MindSpore quiet and its kernels fast, and
 # MindSpore reads them when it is imported itself.
 #
-# `runtime.setup` chooses the device, the execution mode and the random seed, and says what it chose. On a CPU "fused
-# kernels" means that MindSpore joins neighbouring elementwise operations into one pass over the data.
+# `runtime.setup` chooses the device, the execution mode and the random seed; `vit_ms.doctor` says what was chosen and
+# installed, and what to do about anything that is lacking. On a CPU "kernels can be fused" means that MindSpore joins
+# neighbouring elementwise operations into one pass over the data.
 # `device_target="auto"` takes an Ascend NPU where there is one and the CPU otherwise, so on Ascend **there is nothing to
 # change**. (To get an error instead of the CPU when the NPU is not found, write `device_target="Ascend"`.)
 
@@ -44,17 +45,16 @@
 # 请最先导入 `vit_ms`：它会设置几个环境变量，让 MindSpore 少输出无关日志、算子跑得更快，而这些变量只在 MindSpore
 # 被导入时读取。
 #
-# `runtime.setup` 决定设备、执行模式和随机种子，并返回它的选择。CPU 上的 “fused kernels”（算子融合）是指 MindSpore
-# 把相邻的逐元素运算合成一个算子，数据只需读写一遍。`device_target="auto"` 表示有昇腾 NPU 就用 NPU，否则用 CPU，所以
+# `runtime.setup` 决定设备、执行模式和随机种子；`vit_ms.doctor` 列出所选的设置和已安装的版本，缺少什么也会给出解决办
+# 法。CPU 上的 “kernels can be fused”（算子可以融合）是指 MindSpore 能把相邻的逐元素运算合成一个算子，数据只需读写一
+# 遍。`device_target="auto"` 表示有昇腾 NPU 就用 NPU，否则用 CPU，所以
 # 在昇腾上**一行代码都不用改**。（如果希望找不到 NPU 时直接报错，而不是退回 CPU，就写 `device_target="Ascend"`。）
 
 # %%
 import vit_ms  # before mindspore
-import platform
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, ops
 
@@ -65,13 +65,12 @@ from vit_ms.data.transforms import Augmentation, Preprocessing
 from vit_ms.engine import TrainStep, evaluate, fit
 from vit_ms.losses import CrossEntropySmooth
 from vit_ms.optim import create_optimizer, learning_rates
-from vit_ms.visualize import BLUE, ORANGE, plot_confusion, plot_curve, plot_predictions
+from vit_ms.visualize import BLUE, ORANGE, both, plot_confusion, plot_curve, plot_images, plot_predictions, show
 from vit_ms.weights import save_weights
 
-settings = runtime.setup(device_target="auto", mode="graph", seed=0)
+runtime.setup(device_target="auto", mode="graph", seed=0)
 folder = Path("runs/five_minutes")  # the weights go here
-print(settings)
-print(f"vit_ms {vit_ms.__version__}, MindSpore {ms.__version__}, Python {platform.python_version()}")
+vit_ms.doctor()
 
 # %% [markdown] lang="en"
 # ## 2. The digits
@@ -99,23 +98,15 @@ for split in digits.splits:
     images, labels = digits.arrays(split)
     print(f"{split:5}  images {images.shape} {images.dtype}, labels {labels.shape} {labels.dtype}")
 
-
 # %%
-def show(images, titles, columns, heading):
-    """Draw grey images, each (height, width), in a grid."""
-    rows = -(-len(images) // columns)
-    size = (0.95 * columns, 1.2 * rows + 0.4)
-    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    figure.suptitle(heading)
-    for axes, image, title in zip(grid.ravel(), images, titles, strict=True):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(title, fontsize=10)
-        axes.set(xticks=[], yticks=[])
-
-
 images, labels = digits.arrays("train")
 chosen = [np.flatnonzero(labels == digit)[n] for n in range(2) for digit in range(10)]
-show(images[chosen, :, :, 0], labels[chosen], columns=10, heading="Training digits, 8 x 8 pixels, with their labels")
+heading = both("Training digits, 8 x 8 pixels, with their labels", "训练图像及其标签")
+show(
+    plot_images(images[chosen], labels[chosen], columns=10, heading=heading),
+    "Twenty handwritten digits of 8 x 8 pixels, two of each class.",
+    "二十张 8 x 8 像素的手写数字，每类两张。",
+)
 
 # %% [markdown] lang="en"
 # ## 3. From an image to tokens
@@ -159,9 +150,12 @@ figure = plt.figure(figsize=(10, 4.2), layout="constrained")
 grid = figure.add_gridspec(2, 17, height_ratios=(4, 1))
 whole = figure.add_subplot(grid[0, :])
 whole.imshow(image[0], cmap="gray", vmin=-1, vmax=1)
-whole.set_title("The prepared image, 16 x 16 pixels, and where it is cut")
+whole.set_title(both("The prepared image, 16 x 16 pixels, and where it is cut", "预处理后的图像与切分位置"))
 whole.set(xticks=[], yticks=[])
-figure.supxlabel("The sequence: the class token, then the 16 patches, row by row", fontsize=12)
+caption = both(
+    "The sequence: the class token, then the 16 patches, row by row", "序列：类别 token 在前，图像块逐行排列"
+)
+figure.supxlabel(caption, fontsize=12)
 for cut in (3.5, 7.5, 11.5):
     whole.axhline(cut, color=ORANGE, linewidth=2)
     whole.axvline(cut, color=ORANGE, linewidth=2)
@@ -179,6 +173,11 @@ for n in range(17):
     else:
         axes.imshow(patches[0, n - 1].asnumpy().reshape(4, 4), cmap="gray", vmin=-1, vmax=1)
         axes.set_title(n, fontsize=10)
+show(
+    figure,
+    "A digit five cut into a grid of four by four patches, and below it the sequence of 17 tokens.",
+    "数字 5 被切成 4 x 4 个图像块，下方是由 17 个 token 组成的序列。",
+)
 
 # %% [markdown] lang="en"
 # The picture shows the sequence of **17 tokens** that the network works on. Equation 1 says what each one is:
@@ -325,8 +324,13 @@ test_data = eval_batches(digits, "test", preprocessing, batch_size)
 batch, batch_labels = (tensor.asnumpy() for tensor in next(train_data.epoch(1)))
 print(f"a batch: images {batch.shape} {batch.dtype}, labels {batch_labels.shape} {batch_labels.dtype}")
 print(f"{train_data.batches} batches an epoch")
-pictures = preprocessing.restore(batch[:20])[..., 0]
-show(pictures, batch_labels[:20], columns=10, heading="The first 20 images of a training batch, 16 x 16 pixels")
+pictures = preprocessing.restore(batch[:20])
+heading = both("The first 20 images of a training batch, 16 x 16 pixels", "一个训练批次的前 20 张图像")
+show(
+    plot_images(pictures, batch_labels[:20], columns=10, heading=heading),
+    "Twenty digits of a training batch, each turned, sheared, shifted or scaled a little.",
+    "一个训练批次中的二十张数字，每张都略有旋转、错切、平移或缩放。",
+)
 
 # %% [markdown] lang="en"
 # Before training the network can only guess, and one in ten guesses is right:
@@ -360,10 +364,16 @@ steps = train_data.get_dataset_size()  # an epoch
 rates = learning_rates("cosine_decay", lr=2e-3, min_lr=0.0, warmup_epochs=5, epoch_size=epochs, steps_per_epoch=steps)
 figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
 axes.plot(np.arange(1, len(rates) + 1) / steps, rates, color=BLUE)
-axes.axvspan(0, 5, color=ORANGE, alpha=0.25, linewidth=0, label="warm-up")
-axes.set(title="Learning rate of every step", xlabel="epoch", ylabel="learning rate", xlim=(0, epochs), ylim=0)
+axes.axvspan(0, 5, color=ORANGE, alpha=0.25, linewidth=0, label=both("warm-up", "预热"))
+axes.set(title=both("Learning rate of every step", "每一步的学习率"), xlim=(0, epochs), ylim=0)
+axes.set(xlabel=both("epoch", "轮次"), ylabel=both("learning rate", "学习率"))
 axes.legend()
 axes.grid(alpha=0.3)
+show(
+    figure,
+    "The learning rate rises in a line for five epochs and falls to zero along a cosine.",
+    "学习率在前五个 epoch 线性上升，然后沿余弦曲线下降到零。",
+)
 
 # %% [markdown] lang="en"
 # **The optimizer** is AdamW: Adam with decoupled weight decay, on the matrices only.
@@ -413,7 +423,11 @@ for row in history[:1] + history[4::5]:
     print("{epoch:5}  {train_loss:10.3f}  {train_acc:9.1%}  {val_loss:8.3f}  {val_acc:7.1%}".format(**row))
 
 # %%
-plot_curve(history)
+show(
+    plot_curve(history),
+    "Loss and accuracy of training and validation over the epochs.",
+    "训练集和验证集的损失与准确率随 epoch 的变化。",
+)
 
 # %% [markdown] lang="en"
 # The training loss is above the validation loss. Nothing is wrong: training sees distorted digits and smoothed targets,
@@ -463,7 +477,11 @@ print(f"test accuracy: top-1 {metrics['top1']:.2%}, top-5 {metrics['top5']:.2%},
 # 哪些数字容易混淆？**混淆矩阵**的行是真实数字，列是预测结果，对角线以外都是错误。
 
 # %%
-plot_confusion(result.labels, result.top[:, 0], digits.classes)
+show(
+    plot_confusion(result.labels, result.top[:, 0], digits.classes),
+    "Confusion matrix of the ten digits; nearly all counts are on the diagonal.",
+    "十个数字的混淆矩阵，几乎所有计数都在对角线上。",
+)
 
 # %% [markdown] lang="en"
 # And these are the errors themselves, before some digits that are recognised rightly. The number in brackets is the
@@ -476,12 +494,17 @@ plot_confusion(result.labels, result.top[:, 0], digits.classes)
 
 # %%
 shown = result.examples
-plot_predictions(
+grid = plot_predictions(
     preprocessing.restore(result.example_images),
     predicted=[digits.classes[index] for index in result.top[shown, 0]],
     probabilities=result.probabilities[shown, 0],
     labels=[digits.classes[index] for index in result.labels[shown]],
-    title=f"Test digits: {wrong} of {metrics['images']} wrong, shown first",
+    title=both(f"Test digits: {wrong} of {metrics['images']} wrong, shown first", "测试图像，认错的在前"),
+)
+show(
+    grid,
+    "Test digits with the network's answers; the wrong answers come first, in red frames.",
+    "测试图像和网络的预测，认错的排在前面，带红色边框。",
 )
 
 # %% [markdown] lang="en"
