@@ -53,6 +53,7 @@ Done. In $folder:
   predictions.png   held-out digits, the wrong ones marked
   predict.png       the ten image files with their likeliest classes
   metrics.json      accuracy, loss and accuracy of each class
+  report.html       all of it on one page, to open in a browser
 
 TEXT
 if [ "$use_current" = yes ]; then

@@ -4,19 +4,28 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: bash scripts/test.sh [PYTEST OPTION...]
+usage: bash scripts/test.sh [--notebooks en|zh | PYTEST OPTION...]
 
 Makes or reuses .venv, installs the requirements and those of the tests, checks style (ruff), layering (import-linter) and
 scripts (shellcheck, where it is installed) and runs the tests but those marked slow. Options go to pytest:
 bash scripts/test.sh -k attention
 bash scripts/test.sh -m slow
 
-  -h, --help   show this text
+  --notebooks LANGUAGE   run all notebooks of one language from top to bottom instead, writing nothing
+  -h, --help             show this text
 TEXT
 }
 
+language=
 case ${1:-} in
     -h | --help) usage; exit 0 ;;
+    --notebooks)
+        language=${2:-}
+        case $#,$language in
+            2,en | 2,zh) ;;
+            *) usage >&2; exit 2 ;;
+        esac
+        ;;
 esac
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,6 +33,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/_env.sh
 prepare_env no requirements.txt requirements-notebooks.txt requirements-test.txt
 bin=$(dirname "$python")
+if [ -n "$language" ]; then
+    "$python" notebooks/build.py --try --language "$language"
+    exit
+fi
 
 "$bin/ruff" check
 "$bin/ruff" format --check

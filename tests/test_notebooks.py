@@ -1,18 +1,13 @@
 """The notebooks are what their sources give, were run, and the first one trains to what it promises."""
 
-import importlib.util
 import re
 import shutil
-from pathlib import Path
 
 import nbformat
 import pytest
+from notebook_build import build
 
-FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
-SPEC = importlib.util.spec_from_file_location("notebooks_build", FOLDER / "build.py")
-build = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(build)
-
+FOLDER = build.FOLDER
 SOURCES = build.sources()
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
@@ -79,6 +74,41 @@ def test_markdown_is_in_both_languages(source):
 
 
 @each_source
+def test_the_first_cell_examines_the_environment_and_the_last_asks(source):
+    cells = build.notebook_cells(source, "en")
+    first = next(cell for cell in cells if cell.cell_type == "code").source.splitlines()
+    assert first[0].startswith("import vit_ms") and first[-1] == "vit_ms.doctor()"
+    assert any("runtime.setup(device_target=" in line for line in first)
+    assert cells[-1].cell_type == "markdown" and cells[-1].source.startswith("## Summary")
+    assert cells[-1].source.count("<details><summary>") == 3 and "### Where to go next" in cells[-1].source
+
+
+@each_source
+def test_every_picture_is_described_in_both_languages(source):
+    pictures = [output for output in outputs_of(committed(source, "en")) if "image/png" in output.get("data", {})]
+    assert pictures
+    for picture in pictures:
+        text = picture.metadata["image/png"]["alt"]
+        assert CHINESE.search(text) and re.match(r"[A-Z][^\u4e00-\u9fff]{15,} / ", text), text
+
+
+@each_source
+def test_no_output_needs_a_kernel_or_shows_a_warning(source):
+    outputs = outputs_of(committed(source, "en"))
+    assert not [output for output in outputs if any("widget" in kind for kind in output.get("data", {}))]
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert "Warning" not in printed and "[WARNING]" not in printed and "[ERROR]" not in printed
+
+
+@pytest.mark.parametrize(("language", "readme"), [("en", "README.md"), ("zh", "README_CN.md")])
+def test_the_list_names_every_notebook_with_its_time(language, readme):
+    rows = [line for line in (FOLDER / readme).read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    for source in SOURCES:
+        (row,) = (row for row in rows if f"]({language}/{source.stem}.ipynb)" in row)
+        assert re.search(r"\| \d+ s \|", row), row
+
+
+@each_source
 def test_links_into_the_repository_exist(source):
     for cell in build.notebook_cells(source, "en"):
         if cell.cell_type == "markdown":
@@ -139,6 +169,37 @@ def test_an_output_with_a_path_of_this_machine_is_refused(tmp_path):
     source.write_text(EN + ZH + "# %%\nimport os\n\nprint(os.getcwd())\n", encoding="utf-8")
     with pytest.raises(ValueError, match="an output shows"):
         build.execute(build.build(source, "en"), tmp_path)
+
+
+def test_files_outside_the_output_folder_are_refused(tmp_path):
+    source = tmp_path / "one.py"
+    source.write_text(EN + ZH + "# %%\nopen('here.txt', 'w').close()\n", encoding="utf-8")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(ValueError, match=r"outside runs/: here\.txt"):
+        build.execute(build.build(source, "en"), folder)
+
+
+def test_sliders_leave_a_line(tmp_path):
+    code = "# %%\nfrom matplotlib.figure import Figure\n\nfrom vit_ms.visualize import interactive\n\n"
+    code += "interactive(lambda head: Figure(), head=(1, 4))\n"
+    source = tmp_path / "one.py"
+    source.write_text(EN + ZH + code, encoding="utf-8")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    notebook = build.execute(build.build(source, "en"), folder)
+    (output,) = outputs_of(notebook)
+    assert list(output.data) == ["text/plain"] and "sliders" in output.data["text/plain"]
+    assert "widgets" not in notebook.metadata
+
+
+@pytest.mark.parametrize("name", ["02_from_image_to_tokens", "03_attention_by_hand"])
+def test_the_next_notebooks_run(name, tmp_path):
+    notebook = build.execute(build.build(FOLDER / "src" / f"{name}.py", "zh"), tmp_path)
+    kinds = [output.output_type for output in outputs_of(notebook)]
+    assert "error" not in kinds and kinds == [
+        output.output_type for output in outputs_of(committed(FOLDER / name, "zh"))
+    ]
 
 
 def test_first_notebook_trains(tmp_path):

@@ -57,7 +57,10 @@ def test_training_learns_and_keeps_what_the_design_lays_out(digits_run):
     best = json.loads((digits_run / "metrics.json").read_text())["val"]
     assert best["top1"] == max(row["val_acc"] for row in rows) and best["images"] == 180
     run = json.loads((digits_run / "run.json").read_text())
-    assert {"model", "overrides", "numerics", "classes", "preprocessing", "recipe", "versions"} == run.keys()
+    assert {"model", "overrides", "numerics", "classes", "preprocessing", "recipe", "versions", "device"} == run.keys()
+    assert (
+        run["device"].startswith("CPU, graph mode, fp32") and run["device"] in (digits_run / "report.html").read_text()
+    )
     assert run["recipe"]["seed"] == 0 and run["versions"]["vit_ms"] == vit_ms.__version__
 
 

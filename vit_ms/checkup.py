@@ -31,16 +31,11 @@ class Finding:
         return f"{line}\n  {'':<10} -> {self.remedy}" if self.remedy else line
 
 
-# What a part of the course or of the commands wants and the rest does without.
-_OPTIONAL = {
-    "mindcv": ("a few augmentations", "mindcv>=0.3,<0.4"),
-    "ipywidgets": ("sliders in the notebooks", "ipywidgets>=8.1,<9.0"),
-}
 _FREE_GB = 2.0
 
 
 def examine() -> list[Finding]:
-    """Look at versions, device, mode, precision, kernels, cores, disk, fonts and optional packages.
+    """Look at versions, device, mode, precision, kernels, cores, disk, fonts and the notebooks' sliders.
 
     The device, mode and precision are those of the last `runtime.setup`.
 
@@ -73,11 +68,10 @@ def examine() -> list[Finding]:
         if fonts
         else Finding("fonts", "none draws Chinese: pictures keep to English", "Debian: apt install fonts-noto-cjk")
     )
-    for package, (use, wanted) in _OPTIONAL.items():
-        try:
-            findings.append(Finding(package, metadata.version(package)))
-        except metadata.PackageNotFoundError:
-            findings.append(Finding(package, f"not installed; it is for {use}", f'pip install "{wanted}"'))
+    try:
+        findings.append(Finding("sliders", f"ipywidgets {metadata.version('ipywidgets')}"))
+    except metadata.PackageNotFoundError:
+        findings.append(Finding("sliders", "none: the notebooks do without", 'pip install "ipywidgets>=8.1,<9.0"'))
     return findings
 
 

@@ -224,7 +224,8 @@ def _what_was_run(path: Path) -> str:
     shown |= {key: recipe[key] for key in ("dataset", "data_dir") if recipe.get(key) is not None}
     names = ", ".join(map(_text, classes[:MANY])) + (", …" if len(classes) > MANY else "")
     shown["classes"] = f"{len(classes)}: {names}"
-    shown |= {key: recipe[key] for key in ("seed", "device_target", "mode", "precision") if key in recipe}
+    asked = ("seed",) if run.get("device") else ("seed", "device_target", "mode", "precision")
+    shown |= {key: recipe[key] for key in asked if key in recipe}
     shown |= run  # and whatever else the run has to say
     if isinstance(shown["parameters"], int):
         shown["parameters"] = f"{shown['parameters']:,}"

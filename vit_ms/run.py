@@ -10,7 +10,7 @@ from pathlib import Path
 from mindspore import nn
 
 import vit_ms
-from vit_ms import engine, visualize
+from vit_ms import engine, runtime, visualize
 from vit_ms.data.batches import eval_batches
 from vit_ms.data.catalog import open_dataset
 from vit_ms.data.transforms import Preprocessing
@@ -34,6 +34,7 @@ class RunInfo:
         preprocessing (Preprocessing): image size and normalisation.
         recipe (Recipe): that the run followed.
         versions (dict): of vit_ms, MindSpore, NumPy and Python.
+        device (str): what it was run on, and how, where the recipe may say auto.
     """
 
     model: str
@@ -43,6 +44,7 @@ class RunInfo:
     preprocessing: Preprocessing
     recipe: Recipe
     versions: dict
+    device: str = ""
 
     @classmethod
     def of(cls, recipe: Recipe, dataset) -> "RunInfo":
@@ -76,7 +78,16 @@ class RunInfo:
         )
         packages = {name: metadata.version(name) for name in ("mindspore", "numpy")}
         versions = {"vit_ms": vit_ms.__version__, **packages, "python": platform.python_version()}
-        return cls(recipe.model, overrides, recipe.numerics, list(dataset.classes), preprocessing, recipe, versions)
+        return cls(
+            recipe.model,
+            overrides,
+            recipe.numerics,
+            list(dataset.classes),
+            preprocessing,
+            recipe,
+            versions,
+            str(runtime.settings()),
+        )
 
     @classmethod
     def read(cls, ckpt_path: str | Path) -> "RunInfo":

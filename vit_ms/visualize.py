@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def legible(text: str) -> str:
     if can_draw(text):
         return text
     _tell_once("no installed font draws all class names: install one with Chinese (Debian: apt install fonts-noto-cjk)")
-    return "".join(letter if can_draw(letter) else f"U+{ord(letter):04X} " for letter in text).rstrip()
+    told = "".join(letter if can_draw(letter) else f" U+{ord(letter):04X} " for letter in text)
+    return re.sub(" +", " ", told).strip()
 
 
 @functools.cache
