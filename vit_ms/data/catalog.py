@@ -61,12 +61,14 @@ def open_dataset(name: str, data_dir: str | None = None) -> Arrays | Files | Min
         data_dir (str): where its files are, for those that have files; those that are published are fetched without it.
 
     Raises:
-        UserError: If the name is unknown, or data_dir is missing or does not hold what the dataset reads.
+        UserError: If the name is unknown, or data_dir is missing, not for it, or without what the dataset reads.
     """
     if name not in DATASETS:
         raise UserError(f"dataset {name!r} is unknown{did_you_mean(name, DATASETS)}")
     entry = DATASETS[name]
     if entry.data_dir == "none":
+        if data_dir is not None:
+            raise UserError(f"dataset {name!r} has no files, --data_dir {data_dir} is not for it: try --dataset folder")
         return entry.opens()
     if data_dir is None and entry.data_dir != "optional":
         raise UserError(f"dataset {name!r} needs --data_dir, {entry.data_dir}")
