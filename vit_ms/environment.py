@@ -72,6 +72,15 @@ def home() -> Path:
     return _scratch()
 
 
+def data_home() -> Path:
+    """The folder for what a learner must not lose: VIT_MS_HOME, or vit_ms among the user's data."""
+    if given := os.environ.get("VIT_MS_HOME"):
+        return Path(given)
+    import platformdirs  # scripts/_env.sh runs this file before anything is installed
+
+    return platformdirs.user_data_path("vit_ms")
+
+
 def _scratch() -> Path:
     """A folder of this user's own: what lies in it is loaded as code."""
     try:

@@ -1,0 +1,75 @@
+"""Every exercise passes what is right, however it is written, and says of what is wrong what is wrong with it."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from vit_ms.checkin.exercises import exercises
+from vit_ms.checkin.grader import grade
+
+FOLDER = Path(__file__).parent / "solutions"
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+def _load(path):
+    spec = importlib.util.spec_from_file_location(f"solutions_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # MindSpore's compiler looks a function up by its module
+    spec.loader.exec_module(module)
+    return module
+
+
+SOLUTIONS = {path.stem: _load(path) for path in sorted(FOLDER.glob("*.py"))}
+RIGHT = [(name, one) for name, module in SOLUTIONS.items() for one in module.RIGHT]
+WRONG = [(name, one, code) for name, module in SOLUTIONS.items() for one, code in module.WRONG.items()]
+each_exercise = pytest.mark.parametrize("exercise", exercises().values(), ids=lambda one: one.name)
+
+
+def _id(value):
+    return value if isinstance(value, str) else value.__name__
+
+
+@each_exercise
+def test_there_are_solutions_of_every_kind(exercise):
+    module = SOLUTIONS[exercise.name]
+    assert len(module.RIGHT) >= 3 and len(module.WRONG) >= 5
+    # Of the usual mistakes each is made by somebody.
+    assert {mistake.code for mistake in exercise.mistakes} <= set(module.WRONG.values())
+
+
+@pytest.mark.parametrize(("name", "solution"), RIGHT, ids=_id)
+def test_what_is_right_passes(name, solution):
+    result = grade(exercises()[name], solution)
+    assert result.passed, str(result)
+
+
+@pytest.mark.parametrize(("name", "solution", "code"), WRONG, ids=_id)
+def test_what_is_wrong_fails_for_its_reason(name, solution, code):
+    exercise = exercises()[name]
+    result = grade(exercise, solution)
+    assert not result.passed and result.code == code, str(result)
+    told = {mistake.code: mistake.message for mistake in exercise.mistakes}
+    if code in told:
+        assert result.message == told[code]
+    assert result.message.en and CHINESE.search(result.message.zh)
+
+
+@each_exercise
+def test_the_texts_are_in_both_languages(exercise):
+    texts = [exercise.title, exercise.statement, *exercise.hints, *(mistake.message for mistake in exercise.mistakes)]
+    for text in texts:
+        assert CHINESE.search(text.zh) and not CHINESE.search(text.en), text
+
+
+@each_exercise
+def test_the_starter_is_code_that_does_not_pass(exercise):
+    space = {}
+    exec(
+        compile("from mindspore import Tensor, nn, ops\nimport numpy as np\n" + exercise.starter, "starter", "exec"),
+        space,
+    )
+    result = grade(exercise, space[exercise.solution])
+    assert not result.passed

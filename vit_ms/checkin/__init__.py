@@ -1,0 +1,74 @@
+"""The check-in: exercises that are graded by what a solution does, and a record of what a learner has done.
+
+from vit_ms.checkin import check, hint, status
+
+check("attention", attention)
+"""
+
+import linecache
+from collections.abc import Callable
+from datetime import datetime
+
+from vit_ms.checkin.exercises import exercise, exercises
+from vit_ms.checkin.grader import grade
+from vit_ms.checkin.progress import Attempt, Progress
+from vit_ms.errors import UserError
+
+
+def check(name: str, solution: Callable) -> None:
+    """Grade a solution, say how it came out, and keep it in the learner's record.
+
+    Args:
+        name (str): of the exercise.
+        solution (Callable): the function or the class, not its name and not its result.
+    """
+    try:
+        result = grade(exercise(name), solution)
+        print(result)
+        now = datetime.now().astimezone()
+        attempt = Attempt(name, now, result.passed, result.code, source_of(solution), result.seconds)
+        Progress().add(attempt)
+        if result.passed:
+            print(f"  {_bar(Progress())}")
+    except UserError as error:
+        print(error)
+
+
+def hint(name: str) -> None:
+    """Show the next hint of an exercise, after those that were shown before."""
+    try:
+        hints = exercise(name).hints
+        for number in range(Progress().next_hint(name, len(hints))):
+            print(f"{number + 1}/{len(hints)} {hints[number].en}\n    {hints[number].zh}")
+    except UserError as error:
+        print(error)
+
+
+def status() -> None:
+    """Show which exercises are solved, by notebook, with a bar."""
+    try:
+        progress = Progress()
+        passed = progress.passed()
+        tried = {attempt.exercise for attempt in progress.attempts()}
+        for notebook in dict.fromkeys(one.notebook for one in exercises().values()):
+            print(notebook)
+            for one in (one for one in exercises().values() if one.notebook == notebook):
+                mark = "✓" if one.name in passed else "✗" if one.name in tried else "·"
+                print(f"  {mark} {one.name:24} {one.title.en} {one.title.zh}")
+        print(_bar(progress))
+    except UserError as error:
+        print(error)
+
+
+def source_of(solution: Callable) -> str:
+    """The cell or the file that a solution is written in; empty where there is none."""
+    code = getattr(solution, "__code__", None)
+    if code is None:
+        methods = [vars(solution).get(name) for name in ("construct", "__init__")] if isinstance(solution, type) else []
+        code = next((method.__code__ for method in methods if hasattr(method, "__code__")), None)
+    return "".join(linecache.getlines(code.co_filename)) if code is not None else ""
+
+
+def _bar(progress: Progress, width: int = 30) -> str:
+    done, total = len(progress.passed().keys() & exercises().keys()), len(exercises())
+    return f"[{'█' * (width * done // total):{width}}] {done} of {total} exercises 道练习已通过"

@@ -1,0 +1,233 @@
+"""Calls a solution and tells what came of it, in arrays and words alone.
+
+It knows no reference: the process that grades a stranger's solution anew has this file and not the others.
+"""
+
+import contextlib
+import linecache
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn
+
+KINDS = ("function", "numpy", "cell")
+_OURS = Path(__file__).resolve().parents[1]
+_MINDSPORE = Path(ms.__file__).resolve().parent
+
+
+class Text(NamedTuple):
+    """One text in both languages."""
+
+    en: str
+    zh: str
+
+
+class Part(NamedTuple):
+    """A cell that a solution's constructor is given, by what it computes.
+
+    Args:
+        kind (str): `"dense"`, x W^T + b, with arrays W (out, in) and b (out,); or `"layer_norm"`, with gamma and beta (D,).
+        arrays (tuple): its parameters.
+    """
+
+    kind: str
+    arrays: tuple[np.ndarray, ...]
+
+    def cell(self) -> nn.Cell:
+        """It, made anew."""
+        first, second = self.arrays
+        if self.kind == "dense":
+            cell = nn.Dense(first.shape[1], first.shape[0])
+            cell.weight, cell.bias = Parameter(first, name="weight"), Parameter(second, name="bias")
+        else:
+            cell = nn.LayerNorm(first.shape, epsilon=1e-6)
+            cell.gamma, cell.beta = Parameter(first, name="gamma"), Parameter(second, name="beta")
+        return cell
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call that a solution is tried with.
+
+    Args:
+        about (Text): what is particular about it; shown where it fails.
+        inputs (tuple): arrays; they become Tensors unless the exercise is in NumPy. Other values stay what they are.
+        config (dict): the other arguments, by name: of the function, or of the cell's constructor. Numbers, words, lists of
+            them, and Parts, which become cells.
+        training (bool): what a cell is set to.
+    """
+
+    about: Text
+    inputs: tuple
+    config: dict = field(default_factory=dict)
+    training: bool = False
+
+
+@dataclass
+class Answer:
+    """What came of a call.
+
+    Args:
+        outputs (list[np.ndarray]): None where there were none.
+        gradients (list[np.ndarray]): by each float input, of the outputs' sum with given weights; None where not asked.
+        compiled (list[np.ndarray]): the outputs in graph mode; None where not asked.
+        returned (str): the type of a result that is no Tensor or array.
+        changed (int): which input the solution wrote into; -1: none.
+        error (str): type of the exception that the solution raised; empty: none.
+        told (str): its message.
+        place (str): line number and text of the learner's line that raised it.
+        in_graph (bool): whether it did so in graph mode alone.
+    """
+
+    outputs: list[np.ndarray] | None = None
+    gradients: list[np.ndarray] | None = None
+    compiled: list[np.ndarray] | None = None
+    returned: str = ""
+    changed: int = -1
+    error: str = ""
+    told: str = ""
+    place: str = ""
+    in_graph: bool = False
+
+
+def ask(
+    kind: str, solution: Callable, case: Case, weights: list[np.ndarray] | None = None, graph: bool = False
+) -> Answer:
+    """Call a solution, in PyNative mode.
+
+    Args:
+        kind (str): one of KINDS.
+        solution (Callable): the function or the class.
+        case (Case): what to call it with.
+        weights (list[np.ndarray]): of the outputs in the sum whose gradients are taken; None: no gradients.
+        graph (bool): compile it and call it in graph mode as well.
+    """
+    answer = Answer()
+    before = ms.get_context("mode")
+    try:
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+        given = _given(kind, case)
+        found = _outputs_of(_callable(kind, solution, case)(*given))
+        if not isinstance(found, _Arrays):
+            answer.returned = type(found).__name__
+            return answer
+        answer.outputs = list(found)
+        if kind == "numpy":
+            pairs = enumerate(zip(given, case.inputs, strict=True))
+            answer.changed = next((place for place, (now, was) in pairs if not np.array_equal(now, was)), -1)
+            return answer
+        if weights is not None:
+            answer.gradients = _gradients(kind, solution, case, weights)
+        if graph:
+            answer.in_graph = True
+            ms.set_context(mode=ms.GRAPH_MODE)
+            call = _callable(kind, solution, case) if kind == "cell" else _Whole(solution, _config(case))
+            answer.compiled = list(_outputs_of(call(*_given(kind, case))))
+            answer.in_graph = False
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit is a learner's too
+        # The first line says it; the rest is for MindSpore's developers.
+        answer.error, answer.told = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_learners(frame.filename)]
+        place = (frames[-1].filename, frames[-1].lineno) if frames else None
+        if place is None and not answer.in_graph:
+            place = _place_of_late_error(lambda: _callable(kind, solution, case)(*_given(kind, case)))
+        if place is not None:
+            answer.place = f"{place[1]}: {linecache.getline(*place).strip()}"
+    finally:
+        ms.set_context(mode=before)
+    return answer
+
+
+class _Whole(nn.Cell):
+    """A function as a cell, to be compiled."""
+
+    def __init__(self, call: Callable, config: dict):
+        super().__init__()
+        self.call, self.config = call, config
+
+    def construct(self, *inputs):
+        return self.call(*inputs, **self.config)
+
+
+def _config(case: Case) -> dict:
+    return {name: value.cell() if isinstance(value, Part) else value for name, value in case.config.items()}
+
+
+def _callable(kind: str, solution: Callable, case: Case) -> Callable:
+    """What takes a case's inputs alone."""
+    if kind == "cell":
+        return solution(**_config(case)).set_train(case.training)
+    config = _config(case)
+    return lambda *inputs: solution(*inputs, **config)
+
+
+def _given(kind: str, case: Case) -> list:
+    copies = [np.array(item) if isinstance(item, np.ndarray) else item for item in case.inputs]
+    return copies if kind == "numpy" else [Tensor(item) if isinstance(item, np.ndarray) else item for item in copies]
+
+
+class _Arrays(list):
+    """The outputs of a call, as NumPy arrays."""
+
+
+def _outputs_of(result):
+    """The result as arrays; what is none comes back as it is. Reading a Tensor raises what its operation met."""
+    several = list(result) if isinstance(result, (tuple, list)) else [result]
+    arrays = [output.asnumpy() if isinstance(output, Tensor) else output for output in several]
+    if not all(isinstance(array, (np.ndarray, np.generic, int, float)) for array in arrays):
+        return result
+    return _Arrays(np.array(array) for array in arrays)
+
+
+def _gradients(kind: str, solution: Callable, case: Case, weights: list[np.ndarray]) -> list[np.ndarray]:
+    floats = tuple(
+        place for place, item in enumerate(case.inputs) if isinstance(item, np.ndarray) and item.dtype.kind == "f"
+    )
+    call, weights = _callable(kind, solution, case), [Tensor(weight) for weight in weights]
+
+    def weighted(*tensors):
+        outputs = call(*tensors)
+        outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        return sum((output * weight).sum() for output, weight in zip(outputs, weights, strict=False))
+
+    return list(_outputs_of(ms.grad(weighted, floats)(*_given(kind, case)))) if floats else []
+
+
+def _place_of_late_error(run: Callable) -> tuple[str, int] | None:
+    """File and line of an operation that failed.
+
+    PyNative mode raises where a result is read, not where it is computed: so the results of each line are read.
+    """
+    last = None
+
+    def trace(frame, event, argument):
+        nonlocal last
+        if not _is_learners(frame.f_code.co_filename):
+            return None
+        for value in (*frame.f_locals.values(), argument if event == "return" else None):
+            if isinstance(value, Tensor):
+                value.asnumpy()
+        last = frame.f_code.co_filename, frame.f_lineno
+        return trace
+
+    previous = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with contextlib.suppress(BaseException):
+            run()
+    finally:
+        sys.settrace(previous)
+    return last
+
+
+def _is_learners(filename: str) -> bool:
+    path = Path(filename)
+    return not filename.startswith("<frozen") and not any(path.is_relative_to(place) for place in (_OURS, _MINDSPORE))

@@ -1,0 +1,200 @@
+"""Judges a solution by what it does: its outputs and gradients against the reference's, in PyNative and in graph mode."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from mindspore import nn
+
+from vit_ms.checkin.calling import Answer, Case, Text, ask
+from vit_ms.checkin.exercise import Exercise, Wrong
+
+
+@dataclass(frozen=True)
+class Result:
+    """What grading came to.
+
+    Args:
+        exercise (str): its name.
+        passed (bool): whether the solution does what it should.
+        message (Text): what broke and what to look at, or what was tried.
+        code (str): the mistake in a few words; empty for one that passed.
+        details (tuple[str, ...]): shapes, values and places.
+        seconds (float): that grading took.
+    """
+
+    exercise: str
+    passed: bool
+    message: Text
+    code: str = ""
+    details: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        lines = [f"{'✓' if self.passed else '✗'} {self.exercise}: {self.message.en}", f"  {self.message.zh}"]
+        return "\n".join(lines + [f"    {detail}" for detail in self.details])
+
+
+class _Failure(Exception):
+    def __init__(self, code: str, message: Text, case: Case | None = None, details: Sequence[str] = ()):
+        super().__init__(code)
+        about = [] if case is None else [f"case 输入: {case.about.en} ({case.about.zh})"]
+        self.code, self.message, self.details = code, message, (*about, *details)
+
+
+# Asks a solution: the case, the weights for its gradients or None, and whether to compile it.
+Asking = Callable[[Case, list[np.ndarray] | None, bool], Answer]
+
+
+def grade(exercise: Exercise, solution: Callable, seed: int = 0) -> Result:
+    """Try a solution in this process.
+
+    Args:
+        exercise (Exercise): what it should do.
+        solution (Callable): the function or the class, as the exercise's kind says.
+        seed (int): of the inputs; the same seed gives the same ones.
+
+    Returns:
+        Result; whatever the solution raises is told in it.
+    """
+    is_class = isinstance(solution, type) and issubclass(solution, nn.Cell)
+    if not callable(solution) or is_class != (exercise.kind == "cell"):
+        found = "a class" if isinstance(solution, type) else type(solution).__name__
+        wanted = {"cell": Text("a class that inherits nn.Cell", "继承 nn.Cell 的类")}
+        en, zh = wanted.get(exercise.kind, Text("a function", "函数"))
+        message = Text(f"the solution is to be {en}, this is {found}", f"应传入{zh}，这里是 {found}")
+        return Result(exercise.name, False, message, "wrong kind")
+    return judge(exercise, lambda case, weights, graph: ask(exercise.kind, solution, case, weights, graph), seed)
+
+
+def judge(exercise: Exercise, asking: Asking, seed: int = 0) -> Result:
+    """Try a solution that answers somewhere, perhaps in another process."""
+    start = time.perf_counter()
+    try:
+        tried = _try(exercise, asking, np.random.default_rng(seed))
+        message, code, details = Text(f"passed ({tried.en})", f"通过（{tried.zh}）"), "", ()
+    except _Failure as failure:
+        message, code, details = failure.message, failure.code, failure.details
+    return Result(exercise.name, not code, message, code, details, time.perf_counter() - start)
+
+
+def _try(exercise: Exercise, asking: Asking, rng: np.random.Generator) -> Text:
+    """Every check; what was tried, for one that passes them all."""
+    tensors = exercise.kind != "numpy"
+    cases, tried = list(exercise.cases(rng)), []
+    for number, case in enumerate(cases):
+        graph = exercise.graph and tensors and number == 0
+        wanted = ask(exercise.kind, exercise.reference, case)
+        weights = None
+        if exercise.gradient and tensors:
+            weights = [rng.standard_normal(array.shape).astype(np.float32) for array in wanted.outputs]
+            wanted = ask(exercise.kind, exercise.reference, case, weights)
+        # First without the graph: most mistakes are found before anything is compiled.
+        _check(exercise, case, asking(case, weights, False), wanted)
+        if graph:
+            found = asking(case, None, True)
+            _check_error(found, case)
+            message = Text("right in PyNative mode, other values in graph mode", "动态图下正确，图模式下的结果不同")
+            _check_equal(exercise, case, found.compiled, wanted.outputs, "graph mode", message, "")
+    if cases:
+        tried.append(Text(f"{len(cases)} cases", f"{len(cases)} 组输入"))
+        tried += [Text("gradients", "梯度")] if exercise.gradient and tensors else []
+        tried += [Text("graph mode", "图模式")] if exercise.graph and tensors else []
+    for one in exercise.properties:
+        asked = list(one.cases(rng))
+        answers = [asking(case, None, False) for case in asked]
+        for case, answer in zip(asked, answers, strict=True):
+            _check_error(answer, case)
+        try:
+            one.judge(asked, [answer.outputs for answer in answers])
+        except Wrong as wrong:
+            raise _Failure(wrong.code, wrong.message) from None
+    if exercise.properties:
+        tried.append(Text(f"{len(exercise.properties)} properties", f"{len(exercise.properties)} 条性质"))
+    return Text(", ".join(text.en for text in tried), "、".join(text.zh for text in tried))
+
+
+def _check_error(found: Answer, case: Case) -> None:
+    """That there is an output."""
+    if found.error:
+        en, zh = (" in graph mode", "图模式下") if found.in_graph else ("", "")
+        where = [f"line of your code 你的代码行 {found.place}"] if found.place else []
+        message = Text(f"it raises {found.error}{en}", f"{zh}运行时抛出 {found.error}")
+        code = "graph mode" if found.in_graph else found.error
+        raise _Failure(code, message, case, [*where, f"{found.error}: {found.told}"])
+    if found.outputs is None:
+        name = found.returned
+        en, zh = (": is there a return?", "：是不是忘了 return") if name == "NoneType" else ("", "")
+        raise _Failure("no output", Text(f"the result is of type {name}{en}", f"返回值的类型是 {name}{zh}"), case)
+
+
+def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> None:
+    _check_error(found, case)
+    if found.changed >= 0:
+        place = found.changed
+        message = Text(f"input {place} was changed: work on a copy", f"第 {place} 个输入被修改了：请在副本上计算")
+        raise _Failure("input changed", message, case)
+    many, due = len(found.outputs), len(wanted.outputs)
+    if many != due:
+        message = Text(f"{many} outputs, {due} are expected", f"应有 {due} 个输出，这里有 {many} 个")
+        raise _Failure("number of outputs", message, case)
+    for number, (output, right) in enumerate(zip(found.outputs, wanted.outputs, strict=True)):
+        of = f" of output {number}" if due > 1 else ""
+        if output.shape == right.shape and _close(exercise, output, right):
+            if output.dtype.kind != right.dtype.kind or (exercise.kind != "numpy" and output.dtype != right.dtype):
+                message = Text(f"the values are right, the dtype{of} is not", "数值正确，数据类型不对")
+                raise _Failure("dtype", message, case, [f"expected 应为 {right.dtype}, yours 实际 {output.dtype}"])
+            continue
+        difference = _difference(output, right, of)
+        for mistake in exercise.mistakes:
+            if _makes(exercise, mistake.solution, case, found.outputs):
+                raise _Failure(mistake.code, mistake.message, case, difference)
+        if output.shape != right.shape:
+            raise _Failure("shape", Text(f"the shape{of} is wrong", "输出的形状不对"), case, difference)
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            raise _Failure(
+                "not finite", Text(f"the values{of} are not finite", "输出中有 NaN 或无穷大"), case, difference
+            )
+        raise _Failure("value", Text(f"the values{of} are wrong", "输出的数值不对"), case, difference)
+    if wanted.gradients:
+        lost = not any(gradient.any() for gradient in found.gradients)
+        en, zh = (
+            (": none comes through, compute with Tensors alone", "：没有梯度传回，请全程用 Tensor 运算")
+            if lost
+            else ("", "")
+        )
+        message = Text(f"the output is right, its gradient is wrong{en}", f"输出正确，梯度不对{zh}")
+        _check_equal(exercise, case, found.gradients, wanted.gradients, "gradient", message, " of the gradient")
+
+
+def _check_equal(exercise: Exercise, case: Case, found, wanted, code: str, message: Text, of: str) -> None:
+    for one, other in zip(found, wanted, strict=True):
+        if one.shape != other.shape or not _close(exercise, one, other):
+            raise _Failure(code, message, case, _difference(one, other, of))
+
+
+def _makes(exercise: Exercise, mistake: Callable, case: Case, outputs: list[np.ndarray]) -> bool:
+    theirs = ask(exercise.kind, mistake, case).outputs
+    if theirs is None or len(theirs) != len(outputs):
+        return False  # a variant need not take every case
+    pairs = zip(theirs, outputs, strict=True)
+    return all(one.shape == other.shape and _close(exercise, one, other) for one, other in pairs)
+
+
+def _close(exercise: Exercise, one: np.ndarray, other: np.ndarray) -> bool:
+    scale = max(1.0, float(np.abs(other[np.isfinite(other)]).max(initial=0.0))) if other.dtype.kind == "f" else 0.0
+    return bool(np.allclose(one, other, rtol=0.0, atol=exercise.tolerance * scale, equal_nan=True))
+
+
+def _difference(found: np.ndarray, wanted: np.ndarray, of: str) -> list[str]:
+    if found.shape != wanted.shape:
+        return [f"shape{of} 形状: expected 应为 {wanted.shape}, yours 实际 {found.shape}"]
+    apart = ~np.isclose(found.astype(np.float64), wanted.astype(np.float64), rtol=1e-4, atol=1e-4, equal_nan=True)
+    if not apart.any():
+        return []
+    place = tuple(int(index) for index in np.argwhere(apart)[0])
+    return [
+        f"first difference{of} 首处差异 {list(place)}: expected 应为 {wanted[place]:.6g}, yours 实际 {found[place]:.6g}",
+        f"{int(apart.sum())} of {apart.size} values differ 个数值不同",
+    ]
