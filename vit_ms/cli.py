@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     check = command(_check_data, "Read every image of a folder once and list the broken ones.", "--data_dir photos")
     prepare = command(_prepare, "Pack a dataset into MindRecord files.", "--data_dir photos --output photos_mindrecord")
     examine = command(_doctor, "Say what is installed here, how it will run, and what to do about what is lacking.", "")
+    checkin = command(
+        _checkin, "What a learner has done, as a card to post and a record to verify.", "card --day 1 --name Ming"
+    )
     models = command(_list, "List models, recipes and datasets.", "'vit_b*'")
     convert = command(
         _convert, "Save other libraries' weights as ours.", "ViT-B_16-224.npz vit_b_16.ckpt --model vit_b_16"
@@ -122,6 +125,20 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--implementation", help="fast (default), or reference: the course's operations")
     for action in (train, pretrain, evaluate):
         action.add_argument("--batch_size", type=int, help="images a step")
+
+    actions = checkin.add_subparsers(dest="action", required=True)
+    actions.add_parser("status", help="which exercises are solved")
+    card = actions.add_parser("card", help="make the card of a day: a picture, a text and a record")
+    card.add_argument("--day", type=int, required=True, help="of the camp, from 1")
+    card.add_argument("--name", required=True, help="the learner's")
+    card.add_argument("--run", dest="trained", help="the folder of a run, for its curve and accuracy")
+    card.add_argument("--language", default="zh", help="zh (default) or en")
+    card.add_argument("--token", help="what the instructor gave to this learner, to sign the record with")
+    card.add_argument("--output", default="checkin", help="folder (default checkin)")
+    verify = actions.add_parser("verify", help="check records")
+    verify.add_argument("records", nargs="+", metavar="FILE", help="JSON files that `card` wrote")
+    verify.add_argument("--regrade", action="store_true", help="grade their sources again")
+    verify.add_argument("--tokens", help="CSV with name and token of each learner")
 
     models.add_argument("pattern", nargs="?", default="*", help="of model names, like 'vit_b*'")
 
@@ -253,6 +270,29 @@ def _doctor(args: argparse.Namespace) -> list[Path]:
 
     _setup(args)
     doctor()
+    return []
+
+
+def _checkin(args: argparse.Namespace) -> list[Path]:
+    from vit_ms import checkin
+    from vit_ms.checkin import card, record
+
+    given = {key: value for key, value in _given(args).items() if key != "action"}
+    if args.action == "status":
+        checkin.status()
+        return []
+    if args.action == "card":
+        return card.card(run=given.pop("trained", None), **given)
+    tokens = record.read_tokens(args.tokens) if args.tokens else None
+    verdicts = record.verify(args.records, args.regrade, tokens, say=lambda path: print(f"grading {path}", flush=True))
+    for verdict in verdicts:
+        print(f"{'✗' if verdict.problems else '✓'} {verdict.path}")
+        for problem in verdict.problems:
+            print(f"    {problem}")
+    if any(verdict.problems for verdict in verdicts):
+        raise UserError(
+            f"{sum(bool(verdict.problems) for verdict in verdicts)} of {len(verdicts)} records have problems"
+        )
     return []
 
 

@@ -5,7 +5,9 @@ from vit_ms.checkin import check, hint, status
 check("attention", attention)
 """
 
+import ast
 import linecache
+import re
 from collections.abc import Callable
 from datetime import datetime
 
@@ -13,6 +15,8 @@ from vit_ms.checkin.exercises import exercise, exercises
 from vit_ms.checkin.grader import grade
 from vit_ms.checkin.progress import Attempt, Progress
 from vit_ms.errors import UserError
+
+_CALLS = ("check", "hint", "status", "card")
 
 
 def check(name: str, solution: Callable) -> None:
@@ -61,12 +65,31 @@ def status() -> None:
 
 
 def source_of(solution: Callable) -> str:
-    """The cell or the file that a solution is written in; empty where there is none."""
+    """The cell or the file that a solution is written in, without what is of the check-in; empty where there is none."""
     code = getattr(solution, "__code__", None)
     if code is None:
         methods = [vars(solution).get(name) for name in ("construct", "__init__")] if isinstance(solution, type) else []
         code = next((method.__code__ for method in methods if hasattr(method, "__code__")), None)
-    return "".join(linecache.getlines(code.co_filename)) if code is not None else ""
+    return _without_checkin("".join(linecache.getlines(code.co_filename))) if code is not None else ""
+
+
+def _without_checkin(source: str) -> str:
+    """A cell without its magics, its imports of vit_ms and its calls of check: what is graded anew stands by itself."""
+    lines = ["" if re.match(r"\s*[%!]", line) else line for line in source.splitlines()]
+    try:
+        statements = ast.parse("\n".join(lines)).body
+    except (SyntaxError, ValueError, RecursionError):
+        return "\n".join(lines).strip() + "\n"
+    for statement in statements:
+        called = (
+            statement.value.func if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) else None
+        )
+        named = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+        modules = [statement.module or ""] if isinstance(statement, ast.ImportFrom) else []
+        modules += [alias.name for alias in statement.names] if isinstance(statement, ast.Import) else []
+        if named in _CALLS or any(module.split(".")[0] == "vit_ms" for module in modules):
+            lines[statement.lineno - 1 : statement.end_lineno] = [""] * (statement.end_lineno - statement.lineno + 1)
+    return "\n".join(lines).strip() + "\n"
 
 
 def _bar(progress: Progress, width: int = 30) -> str:
