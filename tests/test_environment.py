@@ -106,7 +106,14 @@ def test_the_pythons_are_those_of_the_package():
 
 # What MindSpore reads from the environment.
 
-VARIABLES = ("GLOG_v", "MS_OM_PATH", "MS_COMPILER_CACHE_PATH", "AKG_WHITE_LIST_PATH", "GOMP_SPINCOUNT")
+VARIABLES = (
+    "GLOG_v",
+    "MS_SUBMODULE_LOG_v",
+    "MS_OM_PATH",
+    "MS_COMPILER_CACHE_PATH",
+    "AKG_WHITE_LIST_PATH",
+    "GOMP_SPINCOUNT",
+)
 
 
 @pytest.fixture

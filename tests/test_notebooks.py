@@ -193,6 +193,34 @@ def test_sliders_leave_a_line(tmp_path):
     assert "widgets" not in notebook.metadata
 
 
+def test_compiling_a_cell_of_a_notebook_prints_nothing(tmp_path):
+    code = """# %%
+import vit_ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from vit_ms import runtime
+
+runtime.setup("CPU", "graph")
+
+
+class Double(nn.Cell):
+    def construct(self, x):
+        if x.sum() > 0:
+            return x * 2
+        return x
+
+
+print(Double()(Tensor(np.ones(3, np.float32))))
+"""
+    source = tmp_path / "one.py"
+    source.write_text(EN + ZH + code, encoding="utf-8")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (output,) = outputs_of(build.execute(build.build(source, "en"), folder))
+    assert output.name == "stdout" and output.text == "[2. 2. 2.]\n"
+
+
 @pytest.mark.parametrize("name", ["02_from_image_to_tokens", "03_attention_by_hand"])
 def test_the_next_notebooks_run(name, tmp_path):
     notebook = build.execute(build.build(FOLDER / "src" / f"{name}.py", "zh"), tmp_path)
