@@ -217,7 +217,7 @@ def test_other_mistakes_name_themselves(tmp_path):
         open_dataset("digit")
     with pytest.raises(UserError, match="--data_dir"):
         open_dataset("folder")
-    with pytest.raises(UserError, match="'digits' has no files.*try --dataset folder"):
+    with pytest.raises(UserError, match=r"'digits' has no files.*try --dataset folder"):
         open_dataset("digits", str(tmp_path))
     for name in ("train", "val"):
         (tmp_path / name / "empty").mkdir(parents=True)
