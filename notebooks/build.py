@@ -105,7 +105,9 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     }
     # No folder to look for kernels in leaves the one of this interpreter.
-    kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    # Ports are looked for before they are taken: of two builds at a time both might find the same. Files are one's own.
+    specs = KernelSpecManager(kernel_dirs=[])
+    kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs, transport="ipc")
     client = NotebookClient(
         notebook,
         km=kernel,

@@ -780,13 +780,24 @@ def test_the_native_operation_is_called_there_and_nowhere_else(name, monkeypatch
 )
 def test_flash_attention_serves(dtype, head_dim, keep_prob, device, serves, monkeypatch):
     monkeypatch.setattr(runtime, "_settings", runtime.Settings(device))
+    monkeypatch.setattr(runtime, "_chip", lambda: "ascend910b")
     assert F.flash_serves(dtype, head_dim, keep_prob) is serves
+
+
+@pytest.mark.parametrize(
+    ("chip", "serves"), [("ascend910b", True), ("ascend910_93", True), ("ascend910", False), ("ascend310b", False)]
+)
+def test_flash_attention_is_asked_of_the_chips_that_have_it(chip, serves, monkeypatch):
+    monkeypatch.setattr(runtime, "_settings", runtime.Settings("Ascend"))
+    monkeypatch.setattr(runtime, "_chip", lambda: chip)
+    assert F.flash_serves(ms.float16, 64, 1.0) is serves
 
 
 @pytest.fixture
 def flash(monkeypatch) -> list[dict]:
     """The arguments of each call of Ascend's fused attention, for which a plain one stands in."""
     runtime.setup("CPU", "pynative")
+    monkeypatch.setattr(runtime, "_chip", lambda: "ascend910b")
     monkeypatch.setattr(runtime, "_settings", runtime.Settings("Ascend", "pynative"))
     calls, signature = [], inspect.signature(ops.flash_attention_score)
 
@@ -837,6 +848,7 @@ def test_flash_attention_is_compiled_into_the_graph_on_ascend_only(monkeypatch):
     monkeypatch.setattr(ops, "flash_attention_score", stand_in)
     q, k, v = (random(1, 2, 5, 16, seed=seed).astype(np.float16) for seed in range(3))
     monkeypatch.setattr(runtime, "_settings", runtime.Settings("Ascend"))
+    monkeypatch.setattr(runtime, "_chip", lambda: "ascend910b")
     assert np.allclose(run(Attention(), q, k, v), q + 2 / 4, atol=2e-3)
     monkeypatch.setattr(runtime, "_settings", runtime.Settings("CPU"))
     assert np.allclose(run(Attention(), q, k, v), attention64(q.astype(np.float64), k, v), atol=3e-3)

@@ -12,7 +12,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from vit_ms.runtime import fast_on_cpu, fused, half_precision, on_ascend
+from vit_ms.runtime import fast_on_cpu, fused, half_precision, has_flash_attention
 
 _matmul = ops.MatMul()
 _matmul_nt = ops.MatMul(transpose_b=True)
@@ -581,7 +581,7 @@ def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tenso
 def flash_serves(dtype: ms.dtype, head_dim: int, keep_prob: float) -> bool:
     """Whether Ascend's fused attention takes such inputs: half precision, d a multiple of 16 up to 512, no dropout."""
     half = dtype == ms.float16 or dtype == ms.bfloat16
-    return on_ascend() and half and head_dim % 16 == 0 and head_dim <= 512 and keep_prob == 1.0
+    return has_flash_attention() and half and head_dim % 16 == 0 and head_dim <= 512 and keep_prob == 1.0
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, dropout: nn.Dropout, bias: Tensor | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from mindspore.common.initializer import Normal, Uniform, initializer
 
 from vit_ms import functional as F
 from vit_ms.errors import UserError, check_positive
+from vit_ms.runtime import on_ascend
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Dropout(nn.Dropout):
     def construct(self, x):
         if not self.training or self.p == 0.0:
             return x
-        if self.draw is None or F.on_ascend():
+        if self.draw is None or on_ascend():
             return super().construct(x)
         return F.dropout(x, self.p, self.draw, self.salt)
 

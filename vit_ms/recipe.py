@@ -79,7 +79,7 @@ class Recipe:
         implementation (str): `"fast"` or `"reference"`.
         recompute (bool): compute each block's forward pass again in the backward pass, to keep less in memory.
         jit_level (str): of graph mode, `"O0"` or `"O1"`; None: MindSpore's own choice.
-        sink (bool): on Ascend, hand the device a whole epoch at a time.
+        sink (bool): on Ascend in graph mode, let batches wait in a queue on the device.
         ckpt_interval (int): seconds of training after which an unfinished epoch is saved too.
         ckpt_save_dir (str): the run's folder; None: runs/<name>.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 from mindspore import communication, ops
+from mindspore._c_expression import MSContext  # nothing public tells which chip it is
 
 from vit_ms import environment
 from vit_ms.errors import UserError
@@ -211,6 +212,16 @@ def fused() -> bool:
 def on_ascend() -> bool:
     """Whether the code being run or compiled is for Ascend."""
     return _settings.device == "Ascend"
+
+
+@ops.constexpr
+def has_flash_attention() -> bool:
+    """Whether the NPU has MindSpore's fused attention: its documentation names Atlas A2 and A3, not the 910A before them."""
+    return _settings.device == "Ascend" and _chip() in ("ascend910b", "ascend910_93")
+
+
+def _chip() -> str:
+    return MSContext.get_instance().get_ascend_soc_version()
 
 
 @ops.constexpr

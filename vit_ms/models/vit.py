@@ -167,7 +167,7 @@ class ViT(nn.Cell):
         self.patch_embedding = PatchEmbedding(image_size, patch_size, embed_dim, input_channels)
         grid = self.patch_embedding.grid
         num_tokens = self.NUM_PREFIX + self.patch_embedding.num_patches
-        # The course draws both from N(0, 1), fifty times the scale of the embedded patches they are added to.
+        # The course draws both from N(0, 1), fifty times as large, and larger than the embedded patches of an image.
         self.cls_token = init("zeros", (1, 1, embed_dim), ms.float32, "cls")
         if position == "learned_1d":
             self.pos_embedding = init(Normal(0.02), (1, num_tokens, embed_dim), ms.float32, "pos_embedding")
