@@ -104,20 +104,25 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
         "IPYTHONDIR": str(folder / ".ipython"),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     }
-    # No folder to look for kernels in leaves the one of this interpreter.
-    # Ports are looked for before they are taken: of two builds at a time both might find the same. Files are one's own.
-    specs = KernelSpecManager(kernel_dirs=[])
-    kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs, transport="ipc")
-    client = NotebookClient(
-        notebook,
-        km=kernel,
-        timeout=timeout,
-        resources={"metadata": {"path": str(folder)}},
-        coalesce_streams=True,  # of a progress bar the last line is left
-        record_timing=False,
-        extra_arguments=["--log-level=ERROR"],
-    )
-    client.execute(env=env, cleanup_kc=True)
+    with tempfile.TemporaryDirectory() as sockets:
+        kernel = AsyncKernelManager(
+            kernel_name="python3",
+            kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),  # leaves the kernel of this interpreter
+            # Of two builds at a time both might find the same ports free.
+            transport="ipc",
+            ip=str(Path(sockets) / "kernel"),
+        )
+        client = NotebookClient(
+            notebook,
+            km=kernel,
+            timeout=timeout,
+            startup_timeout=180,
+            resources={"metadata": {"path": str(folder)}},
+            coalesce_streams=True,  # of a progress bar the last line is left
+            record_timing=False,
+            extra_arguments=["--log-level=ERROR"],
+        )
+        client.execute(env=env, cleanup_kc=True)
     notebook.metadata = metadata  # without the interpreter's version
     for cell in notebook.cells:
         for place in (str(folder), str(FOLDER.parent), str(Path.home()) + os.sep):

@@ -7,6 +7,7 @@ import pytest
 from helpers import error_of, python
 from images import make_folder
 from mindspore import Tensor
+from mindspore.dataset import vision
 
 from vit_ms import runtime
 from vit_ms.data.batches import TrainBatches
@@ -222,7 +223,21 @@ def test_rand_augment_does_half_of_the_operations_as_strongly_as_was_asked_for()
     # One of the 14 operations changes nothing, and one not this image.
     (one, _), (two, _), (_, strong) = (_change(rand_augment=given) for given in ([1, 1], [2, 9], [1, 9]))
     assert 0.35 < one < 0.52 and 0.6 < two < 0.76
-    assert 0.06 < strong < 0.09  # 9 of 30 would be 0.05
+    assert 0.06 < strong < 0.11  # 9 of 30 would be 0.05
+
+
+def test_rand_augment_leaves_something_of_an_image():
+    views = _copies(_photo(), 1500, rand_augment=[1, 9])
+    assert views.std((1, 2, 3)).min() > 0.02  # a view of the fill colour alone has 0
+    # The fill is the mean that is subtracted, in the order of the channels: 0 after normalisation where it was shifted away.
+    preprocessing = Preprocessing(16, 3, [0.2, 0.5, 0.8], [1.0, 1.0, 1.0])
+    image, filled = np.full((64, 64, 3), 255, np.uint8), 0
+    for operation in preprocessing._rand_augment(1, 9).transforms:
+        view = operation(image)
+        if isinstance(operation.transforms[0], vision.Affine):
+            filled += 1
+            assert (view == [51, 128, 204]).all(-1).any() and not (view == [204, 128, 51]).all(-1).any()
+    assert filled == 10  # five operations, each way
 
 
 def test_color_jitter_stays_in_its_range():

@@ -41,7 +41,7 @@ class Recipe:
         augment (str): `"crop"`, `"affine"` or `"none"`.
         scale (list[float]): smallest and largest share of the area that a crop keeps.
         hflip (float): chance to mirror a crop.
-        rand_augment (list[int]): how many operations of RandAugment and how strong, 0 to 10; None: none.
+        rand_augment (list[int]): how many operations of RandAugment, 1 or 2, and how strong, 0 to 10; None: none.
         color_jitter (float): largest change of brightness, contrast and saturation.
         re_prob (float): chance to erase a part of an image.
         mixup, cutmix (float): alpha of their beta distributions; 0: not done.
@@ -190,9 +190,9 @@ class Recipe:
             "distillation_temperature", self.distillation_temperature, self.distillation_temperature > 0, "above 0"
         )
         if self.rand_augment is not None:
-            strength = len(self.rand_augment) == 2 and self.rand_augment[0] >= 1 and 0 <= self.rand_augment[1] <= 10
+            strength = len(self.rand_augment) == 2 and self.rand_augment[0] in (1, 2) and 0 <= self.rand_augment[1] <= 10
             _require(
-                "rand_augment", self.rand_augment, strength, "how many operations, and their strength from 0 to 10"
+                "rand_augment", self.rand_augment, strength, "one or two operations, and their strength from 0 to 10"
             )
         _require("std", self.std, self.std is None or min(self.std, default=0) > 0, "numbers above 0, one a channel")
         _require("clip_grad", self.clip_grad, self.clip_grad is None or self.clip_grad > 0, "above 0, or null")

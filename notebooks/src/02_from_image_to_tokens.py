@@ -2,9 +2,9 @@
 # # From an image to tokens
 #
 # A Transformer reads a sequence of vectors, an image is a grid of pixels. This notebook takes the way from one to the
-# other apart, on a real photograph: cutting patches, the one matrix that embeds them (and why libraries write it as a
-# convolution), the class token, and the position embedding. At the end you have computed equation 1 of the ViT paper by
-# hand and know what each choice costs.
+# other apart, on a real photograph: cutting patches, the one matrix that embeds them (and why most libraries write it
+# as a convolution), the class token, and the position embedding. At the end you have computed equation 1 of the ViT
+# paper by hand and know what each choice costs.
 #
 # | | |
 # |---|---|
@@ -18,7 +18,7 @@
 # # 从图像到 token
 #
 # Transformer 的输入是向量序列，而图像是像素网格。本节用一张真实的照片，把从图像到序列的过程逐步拆开：怎样切图像块，怎样
-# 用同一个矩阵做嵌入（以及为什么各种库都把它写成卷积），类别 token 和位置编码各起什么作用。读完之后，你已亲手算出 ViT 论
+# 用同一个矩阵做嵌入（以及为什么多数库把它写成卷积），类别 token 和位置编码各起什么作用。读完本节，你就亲手算出了 ViT 论
 # 文的公式（1），也清楚每种选择的代价。
 #
 # | | |
@@ -39,7 +39,7 @@
 # ## 1. 准备环境
 #
 # `mode="pynative"` 即动态图模式：每个运算在调用时立即执行，和 NumPy 一样。图模式（静态图）要先编译整个 Cell，训练时划
-# 算，本节只有寥寥几次调用，用不上。在昇腾上无须改动代码。
+# 算，本节只有寥寥几次调用，用不着。在昇腾上无须改动代码。
 
 # %%
 import vit_ms  # before mindspore
@@ -135,9 +135,9 @@ show(
 # > 16 × 16 pixels, not 256 words.)
 
 # %% [markdown] lang="zh"
-# > **常见误区。** “把图像分成 16 × 16 的网格”，甚至“分成 16 × 16 个图像块，每块 14 × 14 像素”——MindSpore 官方课程的 ViT
-# > 教程就是这样写的。ViT-B/16 中的 16 是一个*图像块*的边长（像素）；*网格*有 $224 / 16 = 14$ 行、14 列，所
-# > 以 $N = 196$，而不是 256。（论文标题里的 *16x16 words* 是指每个“词”有 16 × 16 像素，不是有 256 个词。）
+# > **常见误区。** “把图像分成 16 × 16 的网格”，甚至“分成 16 × 16 个图像块，每块 14 × 14 像素”——MindSpore 官方课程
+# > 的 ViT 教程就是这样写的。ViT-B/16 中的 16 是一个*图像块*的边长（像素）；*网格*有 $224 / 16 = 14$ 行、14 列，所以
+# > $N = 196$，而不是 256。（论文标题里的 *16x16 words* 是指每个“词”有 16 × 16 像素，不是有 256 个词。）
 
 # %% [markdown] lang="en"
 # ## 3. Cutting with reshape and transpose
@@ -222,11 +222,11 @@ show(
 #
 # $$x_p^n E + b, \qquad E \in \mathbb{R}^{(P^2 C) \times D}$$
 #
-# (The paper does not write the bias $b$; its code has it.) In ViT-B/16 both sizes are 768: $16^2 \cdot 3$ by arithmetic,
-# $D$ by choice. ViT-L/16 has $D = 1024$ for the same patches.
+# (The paper does not write the bias $b$; its code has it.) In ViT-B/16 both sizes are 768: $16^2 \cdot 3$ by
+# arithmetic, $D$ by choice. ViT-L/16 has $D = 1024$ for the same patches.
 #
-# Libraries store $E$ as the weight of a convolution whose stride is its kernel size, of shape $(D, C, P, P)$. Such a
-# kernel is laid on each patch exactly once, and gives for patch $(r, s)$ and output channel $k$
+# Most libraries store $E$ as the weight of a convolution whose stride is its kernel size, of shape $(D, C, P, P)$. Such
+# a kernel is laid on each patch exactly once, and gives for patch $(r, s)$ and output channel $k$
 #
 # $$\sum_{c,i,j} \text{weight}[k, c, i, j] \; x[c, \, rP + i, \, sP + j],$$
 #
@@ -245,7 +245,7 @@ show(
 # （偏置 $b$ 论文没有写出来，论文的代码里有。）在 ViT-B/16 中两个维度都是 768：前者由 $16^2 \cdot 3$ 算出，后者 $D$ 是人
 # 为选定的；图像块相同的 ViT-L/16 就取 $D = 1024$。
 #
-# 各种库都把 $E$ 存成步长等于核大小的卷积的权重，形状为 $(D, C, P, P)$。这样的卷积核在每个图像块上恰好放一次，对图像块
+# 多数库把 $E$ 存成步长等于核大小的卷积的权重，形状为 $(D, C, P, P)$。这样的卷积核在每个图像块上恰好放一次，对图像块
 # $(r, s)$ 和输出通道 $k$ 算出
 #
 # $$\sum_{c,i,j} \text{weight}[k, c, i, j] \; x[c, \, rP + i, \, sP + j],$$
@@ -271,12 +271,12 @@ by_conv = maps.reshape(1, D, N).transpose(0, 2, 1)  # (1, N, D)
 by_package = functional.patch_embed(x, conv.weight, conv.bias)  # (1, N, D)
 print(f"nn.Conv2d gives {maps.shape}, as a sequence {by_conv.shape}")
 print(f"by hand and nn.Conv2d:      largest difference {np.abs(by_hand - by_conv[0].asnumpy()).max():.1e}")
-print(f"by hand and F.patch_embed:  largest difference {np.abs(by_hand - by_package[0].asnumpy()).max():.1e}")
+print(f"by hand and patch_embed:    largest difference {np.abs(by_hand - by_package[0].asnumpy()).max():.1e}")
 
 # %% [markdown] lang="en"
 # The order of the axes is the trap when weights are carried from one library to another. The paper's JAX code has the
-# weight as $(P, P, C, D)$, so its patches are flattened as row, column, channel. Either order is fine, a mixture is not,
-# and no shape gives it away:
+# weight as $(P, P, C, D)$, so its patches are flattened as row, column, channel. Either order is fine, a mixture is
+# not, and no shape gives it away:
 
 # %% [markdown] lang="zh"
 # 在不同的库之间搬运权重时，轴的顺序是个陷阱。论文的 JAX 代码里权重形状是 $(P, P, C, D)$，图像块按行、列、通道的顺序展
@@ -292,8 +292,8 @@ print(f"patches channels last, E channels first: difference {mixed:.1f}")
 print(f"patches channels last, E channels last:  difference {matching:.1e}")
 
 # %% [markdown] lang="en"
-# Which form is faster? The arithmetic is the same, $N \cdot P^2 C \cdot D$ multiplications; what differs is how well the
-# library does it.
+# Which form is faster? The arithmetic is the same, $N \cdot P^2 C \cdot D$ multiplications; what differs is how well
+# the library does it.
 
 # %% [markdown] lang="zh"
 # 哪种写法更快？乘法次数完全一样，都是 $N \cdot P^2 C \cdot D$ 次；差别只在库的实现好不好。
@@ -313,22 +313,23 @@ def milliseconds(compute, repeats=7):
 eight = Tensor(np.repeat(image[None], 8, axis=0))  # (8, C, H, W)
 print("8 images, the fastest of 7 calls:")
 print(f"nn.Conv2d      {milliseconds(lambda: conv(eight).asnumpy()):7.1f} ms")
-print(f"F.patch_embed  {milliseconds(lambda: functional.patch_embed(eight, conv.weight, conv.bias).asnumpy()):7.1f} ms")
+print(f"patch_embed    {milliseconds(lambda: functional.patch_embed(eight, conv.weight, conv.bias).asnumpy()):7.1f} ms")
 print(f"NumPy          {milliseconds(lambda: [cut(image, P) @ E + b for _ in range(8)]):7.1f} ms")
 
 # %% [markdown] lang="en"
 # These are times of the machine that this page was made on; yours may rank the three in another way. On an Intel
 # processor with AMX units MindSpore 2.10 took 2 s for this convolution and 10 ms for the product, so
-# [functional.py](../../vit_ms/functional.py) cuts and multiplies on a CPU; on Ascend it calls the convolution. On an AMD
-# processor with AVX2 only (and busy with other work) the convolution took about half the time of cutting and multiplying:
-# MindSpore's transposition took far longer there than NumPy's. The same function can cost 200 times more or half as much,
-# so measure where you compute.
+# [functional.py](../../vit_ms/functional.py) cuts and multiplies on a CPU; on Ascend it calls the convolution. On an
+# AMD processor with AVX2 only (and busy with other work) the convolution took about half the time of cutting and
+# multiplying: MindSpore's transposition took far longer there than NumPy's. Written as a convolution, the same function
+# cost 200 times as much in one place and half as much in the other, so measure where you compute.
 
 # %% [markdown] lang="zh"
 # 这是生成本页的那台机器上的时间，换一台机器，快慢次序可能完全不同。在一台带 AMX 单元的 Intel 处理器上，MindSpore 2.10
 # 做这个卷积要 2 秒，而矩阵乘法只要 10 毫秒，所以 [functional.py](../../vit_ms/functional.py) 在 CPU 上采用切块再相乘的
 # 办法，在昇腾上则直接调用卷积。在一台只有 AVX2 的 AMD 处理器上（当时还有别的负载），卷积的用时反而只有切块再相乘的一
-# 半左右：那里 MindSpore 的转置比 NumPy 慢得多。同一个函数，可能慢 200 倍，也可能快一倍，所以要在实际运行的机器上测量。
+# 半左右：那里 MindSpore 的转置比 NumPy 慢得多。同一个函数写成卷积，在一处慢 200 倍，在另一处却快一倍，所以要在实际运行
+# 的机器上测量。
 
 # %% [markdown] lang="en"
 # ## 5. The class token
@@ -388,22 +389,22 @@ print(f"root mean square of the embedded patches {np.sqrt((by_hand**2).mean()):.
 # > reads mostly random numbers that are the same for every image.
 
 # %% [markdown] lang="zh"
-# > **常见误区。** “$E_{\text{pos}}$ 反正要学，初始值无所谓。”MindSpore 官方课程的 ViT 教程用标准差为 1 的正态分布初始化
-# > 位置编码（以及类别 token）：大了五十倍，比图像块嵌入本身还大。这样一来，训练之初网络读到的主要是一堆与图像内容无关、
-# > 每张图都一样的随机数。
+# > **常见误区。** “$E_{\text{pos}}$ 反正要学，初始值无所谓。”MindSpore 官方课程的 ViT 教程用标准差为 1 的正态分布初始
+# > 化位置编码（以及类别 token）：大了五十倍，比图像块嵌入本身还大。这样一来，训练之初网络读到的主要是一堆与图像内容无
+# > 关、每张图都一样的随机数。
 
 # %% [markdown] lang="en"
 # What does "near" mean for position embeddings? The picture shows the cosine similarity between one patch's vector and
 # all of them. Before training the learned vectors are random, and no patch is nearer than another. The fixed *sin-cos*
-# embedding (Beyer et al. 2022, [arXiv 2205.01580](https://arxiv.org/abs/2205.01580)) has the geometry of the grid from the
-# start. The ViT paper's figure 7 (centre) shows that learned ones acquire it: after training, vectors of near patches and
-# of the same row or column are similar.
+# embedding (here as Beyer et al. 2022 use it, [arXiv 2205.01580](https://arxiv.org/abs/2205.01580)) has the geometry of
+# the grid from the start. The ViT paper's figure 7 (centre) shows that learned ones acquire it: after training, vectors
+# of near patches and of the same row or column are similar.
 
 # %% [markdown] lang="zh"
 # 对位置编码来说，什么叫“近”？下图画出一个图像块的位置向量与所有位置向量的余弦相似度。训练之前，可学习的位置编码是随机
-# 的，分不出远近；固定的 *sin-cos* 位置编码（Beyer 等，2022，[arXiv 2205.01580](https://arxiv.org/abs/2205.01580)）一开
-# 始就带有网格的几何结构。ViT 论文的图 7（中）表明，可学习的位置编码通过训练也会得到这种结构：相邻、同行或同列的位置，向
-# 量彼此相似。
+# 的，分不出远近；固定的 *sin-cos* 位置编码（此处采用 Beyer 等 2022 年的形
+# 式，[arXiv 2205.01580](https://arxiv.org/abs/2205.01580)）一开始就带有网格的几何结构。ViT 论文的图 7（中）表明，可学习
+# 的位置编码通过训练也会得到这种结构：相邻、同行或同列的位置，向量彼此相似。
 
 
 # %%
@@ -476,20 +477,22 @@ print(f"                   it is E_pos - E_pos[order] up to {remainder:.1e}")
 
 # %% [markdown] lang="en"
 # Without positions the photograph and the shuffled one give the same *set* of tokens. What comes after treats its input
-# as a set: self-attention and the MLPs ([notebook 3](03_attention_by_hand.ipynb) shows it). So the two could not be told
-# apart. With positions a token says "this content at this place".
+# as a set: self-attention and the MLPs ([notebook 3](03_attention_by_hand.ipynb) shows it). So the two could not be
+# told apart. With positions a token says "this content at this place".
 #
 # In the paper ViT-B/16 without positions loses about three percentage points (61.4 % in place of 64.2 %, ImageNet, 5
 # images a class, appendix D.4, table 8), while 1-D, 2-D and relative positions differ by a few tenths. In this package
-# all of these are `create_model(..., position=...)`.
+# `create_model(..., position=...)` chooses; its relative form is not the paper's but Swin's
+# ([notebook 11](11_swin.ipynb)).
 
 # %% [markdown] lang="zh"
 # 没有位置编码时，原图和打乱后的图得到的是同一个 token *集合*。后面的自注意力和 MLP 都把输入当作集合来处理（见
-# [第 3 节课](03_attention_by_hand.ipynb)），因此无法区分这两张图。加上位置编码，一个 token 表达的就是“这个内容在这个位
+# [第 3 节](03_attention_by_hand.ipynb)），因此无法区分这两张图。加上位置编码，一个 token 表达的就是“这个内容在这个位
 # 置”。
 #
 # 论文中，去掉位置编码的 ViT-B/16 下降约三个百分点（ImageNet，每类 5 张图像，从 64.2% 降到 61.4%，附录 D.4，表 8），而一
-# 维、二维和相对位置编码之间只差零点几个百分点。在本工具包中，它们都可以用 `create_model(..., position=...)` 选择。
+# 维、二维和相对位置编码之间只差零点几个百分点。在本工具包中用 `create_model(..., position=...)` 选择，其中的相对位置采
+# 用 Swin 的形式，与论文不同（见[第 11 节](11_swin.ipynb)）。
 
 # %% [markdown] lang="en"
 # ## 7. Equation 1, whole
@@ -516,14 +519,14 @@ print(f"largest difference {np.abs(z0 - package[0].asnumpy()).max():.1e}")
 # %% [markdown] lang="en"
 # ## 8. What the patch size costs
 #
-# The table counts for $D = 768$. *Pairs* is $(N + 1)^2$, the entries of one attention matrix. The paper fine-tunes at
-# 384 pixels and uses the patch size 14 for its largest model.
+# The table counts for $D = 768$. *Pairs* is $(N + 1)^2$, the entries of one attention matrix. The paper mostly
+# fine-tunes at 384 pixels, and uses the patch size 14 for its largest model (fine-tuned at $518 = 37 \cdot 14$).
 
 # %% [markdown] lang="zh"
 # ## 8. 图像块大小的代价
 #
-# 下表按 $D = 768$ 计算。*pairs* 是 $(N + 1)^2$，即一个注意力矩阵的元素个数。论文用 384 像素的图像做微调，最大的模型使用
-# 边长 14 的图像块。
+# 下表按 $D = 768$ 计算。*pairs* 是 $(N + 1)^2$，即一个注意力矩阵的元素个数。论文的微调多用 384 像素的图像；最大的模型使
+# 用边长 14 的图像块（微调时图像为 $518 = 37 \cdot 14$ 像素）。
 
 # %%
 print("image  patch     grid  patches  tokens      pairs  E and b  positions")
@@ -557,7 +560,7 @@ except UserError as error:
 # - 图像块边长减半，图像块数变为 4 倍，注意力矩阵的元素变为将近 16 倍。
 # - 图像块越*小*，$E$ 的参数反而越*少*，因为它有 $P^2 C$ 行。与 ViT-B 编码器的 8500 万参数相比，这些都不多；编码器的参数
 #   量与 $N$ 完全无关。
-# - 与图像块数量绑定的权重只有位置编码。要处理更大的图像，就对它做插值（论文 3.2 节；[第 8 节课](08_transfer.ipynb)）。
+# - 与图像块数量绑定的权重只有位置编码。要处理更大的图像，就对它做插值（论文 3.2 节；[第 8 节](08_transfer.ipynb)）。
 
 
 # %%
@@ -606,20 +609,20 @@ interactive(draw, patch_size=[8, 16, 32, 56])
 #
 # - ViT-B/16: patches of 16 × 16 pixels in a 14 × 14 grid, $N = 196$. Cutting is split, transpose, join; `reshape` alone
 #   cuts wrongly and says nothing.
-# - The patch embedding is one matrix product. As a convolution with stride $P$ it is the same function; the order of the
-#   axes of weight and patch must match.
+# - The patch embedding is one matrix product. As a convolution with stride $P$ it is the same function; the order of
+#   the axes of weight and patch must match.
 # - The class token is a learned vector that collects what the classifier reads; the mean of the patch tokens is the
 #   alternative.
 # - The position embedding is added and starts small. Without it, shuffled patches are the same set of tokens.
-# - The patch size sets the number of tokens, and that sets the cost.
+# - Image size and patch size set the number of tokens, and that sets the cost.
 #
 # ### Three questions
 #
 # <details><summary>1. A ViT with P = 7 and D = 64 reads grey images of 28 × 28 pixels. How many tokens are there, and what
 # are the shapes of E and E_pos?</summary>
 #
-# $N = (28 / 7)^2 = 16$, so 17 tokens. A patch has $7^2 \cdot 1 = 49$ numbers: $E$ is $49 \times 64$, $E_{\text{pos}}$ is
-# $17 \times 64$.
+# $N = (28 / 7)^2 = 16$, so 17 tokens. A patch has $7^2 \cdot 1 = 49$ numbers: $E$ is $49 \times 64$, $E_{\text{pos}}$
+# is $17 \times 64$.
 # </details>
 #
 # <details><summary>2. Can the pixels of a patch be computed back from its embedding, in ViT-B/16 (D = 768) and in
@@ -643,8 +646,8 @@ interactive(draw, patch_size=[8, 16, 32, 56])
 # - In the code: `PatchEmbedding` in [layers.py](../../vit_ms/layers.py), `embed_tokens` in
 #   [models/vit.py](../../vit_ms/models/vit.py), `patchify` and `patch_embed` in
 #   [functional.py](../../vit_ms/functional.py).
-# - Try it: `load_sample_image("flower.jpg")`, or `Preprocessing(image_size=[224, 336], ...)` with other numbers of rows and
-#   columns (`cut` and `paste` take them as they are).
+# - Try it: `load_sample_image("flower.jpg")`, or `Preprocessing(image_size=[224, 336], ...)` with other numbers of rows
+#   and columns (`cut` and `paste` take them as they are; `create_model` needs the same `image_size`).
 # - In the paper: section 3.1, and appendix D.3 and D.4 on the class token and positions.
 
 # %% [markdown] lang="zh"
@@ -655,7 +658,7 @@ interactive(draw, patch_size=[8, 16, 32, 56])
 # - 图像块嵌入是一次矩阵乘法，与步长为 $P$ 的卷积是同一个函数；权重与图像块的轴顺序必须一致。
 # - 类别 token 是一个可学习的向量，收集分类器所需的信息；也可以改用图像块 token 的平均值。
 # - 位置编码是相加的，初值要小。没有它，打乱的图像块就是同一个 token 集合。
-# - 图像块大小决定 token 数，token 数决定计算代价。
+# - 图像大小和图像块大小决定 token 数，token 数决定计算代价。
 #
 # ### 三道思考题
 #
@@ -680,9 +683,9 @@ interactive(draw, patch_size=[8, 16, 32, 56])
 #
 # ### 下一步
 #
-# - [第 3 节课](03_attention_by_hand.ipynb)：编码器如何处理这些 token。
+# - [第 3 节](03_attention_by_hand.ipynb)：编码器如何处理这些 token。
 # - 读代码：[layers.py](../../vit_ms/layers.py) 中的 `PatchEmbedding`，[models/vit.py](../../vit_ms/models/vit.py) 中的
 #   `embed_tokens`，[functional.py](../../vit_ms/functional.py) 中的 `patchify` 和 `patch_embed`。
 # - 动手试试：换成 `load_sample_image("flower.jpg")`；或者用 `Preprocessing(image_size=[224, 336], ...)`，行数和列数不同
-#   也可以（`cut` 和 `paste` 无须修改）。
+#   也可以（`cut` 和 `paste` 无须修改，`create_model` 要给出同样的 `image_size`）。
 # - 读论文：3.1 节，以及附录 D.3、D.4 中关于类别 token 和位置编码的实验。

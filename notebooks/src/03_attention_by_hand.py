@@ -1,10 +1,10 @@
 # %% [markdown] lang="en"
 # # Attention by hand
 #
-# Self-attention is the only place in a Transformer where tokens exchange anything. This notebook computes it with NumPy on
-# three tokens, with numbers that you can follow; asks why the scores are divided by $\sqrt{d}$ and which axis the softmax
-# takes; splits it into heads; writes it as a MindSpore cell of fifteen lines and checks it, gradients included, against
-# the package's; and looks at it on a photograph.
+# Self-attention is the only place in a ViT where tokens exchange anything. This notebook computes it with NumPy on
+# three tokens, with numbers that you can follow; asks which axis the softmax takes and why the scores are divided by
+# $\sqrt{d}$; splits it into heads; writes it as a MindSpore cell of some fifteen lines and checks it, gradients
+# included, against the package's; and looks at it on a photograph.
 #
 # | | |
 # |---|---|
@@ -13,20 +13,20 @@
 # | Papers | Vaswani et al., *Attention Is All You Need*, 2017, [arXiv 1706.03762](https://arxiv.org/abs/1706.03762) |
 # | | Dosovitskiy et al., *An Image is Worth 16x16 Words*, 2021, [arXiv 2010.11929](https://arxiv.org/abs/2010.11929) |
 #
-# Equations 5 to 8 are those of the second paper, appendix A, for $N$ tokens of width $D$. It calls the number of heads $k$
-# and their width $D_h$; here they are $H$ and $d$, as in the code.
+# Equations 5 to 8 are those of the second paper, appendix A, for $N$ tokens of width $D$. It calls the number of heads
+# $k$ and their width $D_h$; here they are $H$ and $d$, as in the code.
 
 # %% [markdown] lang="zh"
 # # 手算注意力
 #
-# 在 Transformer 中，token 之间只在自注意力里交换信息。本节先用 NumPy 在三个 token 上手算一遍，数字小到可以心算；再弄清
-# 分数为什么要除以 $\sqrt{d}$、softmax 该沿哪个轴；然后分成多头，写成十五行的 MindSpore Cell，连同梯度一起与工具包的实现
+# 在 ViT 中，token 之间只在自注意力里交换信息。本节先用 NumPy 在三个 token 上手算一遍，数字简单，每一步都能跟上；再弄清
+# softmax 该沿哪个轴、分数为什么要除以 $\sqrt{d}$；然后分成多头，写成十几行的 MindSpore Cell，连同梯度一起与工具包的实现
 # 对照；最后在一张照片上看注意力的样子。
 #
 # | | |
 # |---|---|
 # | 用时 | CPU 上计算约半分钟，阅读约 20 分钟 |
-# | 基础 | Python、NumPy、矩阵乘法；图像怎样变成 token 见[第 2 节课](02_from_image_to_tokens.ipynb) |
+# | 基础 | Python、NumPy、矩阵乘法；图像怎样变成 token 见[第 2 节](02_from_image_to_tokens.ipynb) |
 # | 论文 | Vaswani 等，*Attention Is All You Need*，2017，[arXiv 1706.03762](https://arxiv.org/abs/1706.03762) |
 # | | Dosovitskiy 等，*An Image is Worth 16x16 Words*，2021，[arXiv 2010.11929](https://arxiv.org/abs/2010.11929) |
 #
@@ -36,12 +36,12 @@
 # %% [markdown] lang="en"
 # ## 1. Set up
 #
-# PyNative mode runs every operation at once, which suits small cells. On Ascend nothing has to be changed.
+# PyNative mode runs each operation when it is called, which suits small cells. On Ascend nothing has to be changed.
 
 # %% [markdown] lang="zh"
 # ## 1. 准备环境
 #
-# 动态图模式（PyNative）逐个执行运算，适合本节这样的小 Cell。在昇腾上无须改动代码。
+# 动态图模式（PyNative）下，每个运算在调用时立即执行，适合本节这样的小 Cell。在昇腾上无须改动代码。
 
 # %%
 import vit_ms  # before mindspore
@@ -65,7 +65,8 @@ vit_ms.doctor()
 # %% [markdown] lang="en"
 # ## 2. Three tokens
 #
-# Every token, a row of $z \in \mathbb{R}^{N \times D}$, is multiplied by three learned matrices and so takes three roles:
+# Every token, a row of $z \in \mathbb{R}^{N \times D}$, is multiplied by three learned matrices, which stand side by
+# side in $U_{qkv}$, and so takes three roles:
 #
 # $$[q, k, v] = z \, U_{qkv}, \qquad U_{qkv} \in \mathbb{R}^{D \times 3 d} \tag{5}$$
 #
@@ -85,7 +86,7 @@ vit_ms.doctor()
 # %% [markdown] lang="zh"
 # ## 2. 三个 token
 #
-# 每个 token 是 $z \in \mathbb{R}^{N \times D}$ 的一行，分别乘三个可学习的矩阵，得到三种角色：
+# 每个 token 是 $z \in \mathbb{R}^{N \times D}$ 的一行，分别乘三个可学习的矩阵（并排放在 $U_{qkv}$ 里），得到三种角色：
 #
 # $$[q, k, v] = z \, U_{qkv}, \qquad U_{qkv} \in \mathbb{R}^{D \times 3 d} \tag{5}$$
 #
@@ -125,8 +126,9 @@ for name, value in {"q": q, "k": k, "v": v, "q k^T": q @ k.T, "q k^T / 2": score
 
 # %% [markdown] lang="en"
 # Follow token 0: its query is (2, 0, 2, 1); its products with the three keys are 7, 6, 5; halved they are 3.5, 3, 2.5;
-# their softmax is 0.51, 0.31, 0.19; and its output is $0.51\,v_0 + 0.31\,v_1 + 0.19\,v_2$. Token 2 has three equal scores
-# and gets the plain mean. The last number of all values is 4, and so is that of all outputs: a mean of equal numbers.
+# their softmax is 0.51, 0.31, 0.19; and its output is $0.51\,v_0 + 0.31\,v_1 + 0.19\,v_2$. Token 2 has three equal
+# scores and gets the plain mean. The last number of all values is 4, and so is that of all outputs: a mean of equal
+# numbers.
 
 # %% [markdown] lang="zh"
 # 跟着第 0 个 token 走一遍：它的查询是 (2, 0, 2, 1)，与三个键的内积是 7、6、5，除以 2 得 3.5、3、2.5，softmax 后
@@ -151,11 +153,11 @@ print(f"axis=-1: rows sum to {A.sum(axis=1)}, last number of the outputs {(A @ v
 print(f"axis=0:  rows sum to {wrong.sum(axis=1)}, last number of the outputs {(wrong @ v)[:, -1]}")
 
 figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
-titles = (both("right: rows sum to 1", "行和为 1"), both("wrong: columns do", "列和为 1"))
+titles = (both("right: rows sum to 1", "正确：行和为 1"), both("wrong: columns do", "错误：列和为 1"))
 for axes, weights, title in zip(panels, (A, wrong), titles, strict=True):
     axes.imshow(weights, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(3, 3):
-        colour = "white" if weights[i, j] > 0.5 else "black"
+        colour = "white" if weights[i, j] > 0.6 else "black"
         axes.text(j, i, f"{weights[i, j]:.2f}", ha="center", va="center", color=colour)
     axes.set(xticks=range(3), yticks=range(3), xlabel=both("key", "键"), ylabel=both("query", "查询"))
     axes.set_title(title)
@@ -180,9 +182,10 @@ show(
 # products with variance 1 each: its variance is $d$ (Vaswani et al., section 3.2.1, footnote 4). Dividing by $\sqrt{d}$
 # makes it 1, whatever the width.
 #
-# Large scores harm the softmax: nearly all weight falls on one key, and then its gradient,
-# $\partial A_j / \partial s_l = A_j (\delta_{jl} - A_l)$ for scores $s$, is nearly 0, and $q$ and $k$ learn nothing. The
-# cell measures both for 197 keys. As a measure of the gradient it takes the sum of the $A_j (1 - A_j)$.
+# Widely spread scores harm the softmax: nearly all weight falls on one key, and then its gradient,
+# $\partial A_j / \partial s_l = A_j (\delta_{jl} - A_l)$ for a row $s$ of scores ($\delta_{jl}$ is 1 for $j = l$, else
+# 0), is nearly 0, and $q$ and $k$ learn hardly anything. The cell measures both for 197 keys. As a measure of the
+# gradient it takes the sum of the $A_j (1 - A_j)$.
 
 # %% [markdown] lang="zh"
 # ## 4. 为什么除以 $\sqrt{d}$
@@ -190,9 +193,9 @@ show(
 # 如果 $q_i$ 和 $k_j$ 的各个分量相互独立，均值为 0，方差为 1，那么内积是 $d$ 个方差为 1 的乘积之和，方差就
 # 是 $d$（Vaswani 等，3.2.1 节，脚注 4）。除以 $\sqrt{d}$ 之后，无论宽度多大，方差都是 1。
 #
-# 分数过大会让 softmax 饱和：几乎全部权重落在一个键上，这时梯
-# 度 $\partial A_j / \partial s_l = A_j (\delta_{jl} - A_l)$（$s$ 为分数）接近 0，$q$ 和 $k$ 就学不到东西。下面对 197 个
-# 键做测量，用各项 $A_j (1 - A_j)$ 之和衡量梯度的大小。
+# 分数相差过大会让 softmax 饱和：几乎全部权重落在一个键上，这时梯
+# 度 $\partial A_j / \partial s_l = A_j (\delta_{jl} - A_l)$（$s$ 为一行分数；$j = l$ 时 $\delta_{jl}$ 为 1，否则
+# 为 0）接近 0，$q$ 和 $k$ 就几乎学不到东西。下面对 197 个键做测量，用各项 $A_j (1 - A_j)$ 之和衡量梯度的大小。
 
 # %%
 rng = np.random.default_rng(0)
@@ -228,13 +231,14 @@ panels[0].legend()
 show(
     figure,
     "Without the division the variance grows with d, the largest weight nears one and the gradient nears zero.",
-    "不除以根号 d 时，方差随 d 增长，最大权重趋近 1，梯度趋近 0；除以之后三者都基本不变。",
+    "不除以根号 d 时，方差随 d 增长，最大权重趋近 1，梯度趋近 0。",
 )
 
 # %% [markdown] lang="en"
-# > **Often told wrong.** The $d$ under the root is the width of *one head*, the length of the vectors that are multiplied:
-# > 64 in ViT-B, so the scores are divided by 8. Code that divides by $\sqrt{D} = \sqrt{768} \approx 27.7$ runs too, but
-# > the scores then start with a variance of 1/12 in place of 1, and the weights are flatter than intended.
+# > **Often told wrong.** The $d$ under the root is the width of *one head*, the length of the vectors that are
+# > multiplied: 64 in ViT-B, so the scores are divided by 8. Code that divides by $\sqrt{D} = \sqrt{768} \approx 27.7$
+# > runs too, but the scores then start with a variance of 1/12 in place of 1, and the weights are flatter than
+# > intended.
 
 # %% [markdown] lang="zh"
 # > **常见误区。** 根号下的 $d$ 是*单个头*的宽度，也就是做内积的向量的长度：ViT-B 中是 64，所以分数除以 8。写成除以
@@ -243,8 +247,8 @@ show(
 # %% [markdown] lang="en"
 # ## 5. Heads
 #
-# One weighted mean cannot look for two things at once. So attention is computed $H$ times side by side, each *head* with
-# its own $q$, $k$, $v$ of width $d = D / H$; the results are joined and mixed by one more matrix:
+# One weighted mean cannot look for two things at once. So attention is computed $H$ times side by side, each *head*
+# with its own $q$, $k$, $v$ of width $d = D / H$; the results are joined and mixed by one more matrix:
 #
 # $$\text{MSA}(z) = [\text{SA}_1(z); \text{SA}_2(z); \dots; \text{SA}_H(z)] \, U_{msa},
 # \qquad U_{msa} \in \mathbb{R}^{H d \times D} \tag{8}$$
@@ -252,8 +256,8 @@ show(
 # No loop is needed. The queries of all heads are one matrix $(N, D)$; head $h$ owns the columns $hd$ to $(h+1)d - 1$ of
 # **all** tokens. So: split the last axis, then bring the heads in front.
 #
-# The classical mistake is to `reshape` to $(H, N, d)$ directly. Below, each number says where it is from: 21 is token 2,
-# column 1.
+# The classical mistake is to `reshape` to $(H, N, d)$ directly. Below, each number says where it is from: 21 is token
+# 2, column 1.
 
 # %% [markdown] lang="zh"
 # ## 5. 多头
@@ -339,13 +343,14 @@ U_msa = rng.standard_normal((D, D)).astype(np.float32) / np.sqrt(D)
 print(f"MSA(z) {msa(z, U_qkv, U_msa, H).shape}")
 
 # %% [markdown] lang="en"
-# > **Often told wrong.** "Twelve heads cost twelve times as much as one." The width is shared out: $H$ score matrices with
-# > $N^2 d$ multiplications each are $N^2 D$, as for one head of width $D$, and the four $D \times D$ matrices are as large
-# > as before. What does grow with $H$ is the number of weights in the matrices $A$: $H N^2$.
+# > **Often told wrong.** "Twelve heads cost twelve times as much as one." The width is shared out: $H$ score matrices
+# > with $N^2 d$ multiplications each are $N^2 D$, as for one head of width $D$, and the four $D \times D$ matrices are
+# > as large as before. What does grow with $H$ is the number of weights in the matrices $A$: $H N^2$.
 
 # %% [markdown] lang="zh"
-# > **常见误区。** “十二个头的计算量是一个头的十二倍。”宽度是均分的：$H$ 个分数矩阵，每个 $N^2 d$ 次乘法，合计 $N^2 D$，
-# > 与一个宽度为 $D$ 的头相同；四个 $D \times D$ 矩阵的大小也没有变。真正随 $H$ 增长的是各个 $A$ 的元素总数：$H N^2$。
+# > **常见误区。** “十二个头的计算量是一个头的十二倍。”宽度是均分的：$H$ 个分数矩阵，每个 $N^2 d$ 次乘法，合计
+# > $N^2 D$，与一个宽度为 $D$ 的头相同；四个 $D \times D$ 矩阵的大小也没有变。真正随 $H$ 增长的是各个 $A$ 的元素总
+# > 数：$H N^2$。
 
 # %% [markdown] lang="en"
 # ## 6. As a MindSpore cell
@@ -418,18 +423,18 @@ for name in ours:
     )
 
 # %% [markdown] lang="en"
-# The package's `Attention` is the same fifteen lines with dropout and an optional bias on the scores; it scales $q$
-# instead of the scores, $N d$ numbers in place of $N^2$ for each head.
+# The package's `Attention` is the same few lines with dropout and an optional bias on the scores; on a CPU it scales
+# $q$ instead of the scores, $N d$ numbers in place of $N^2$ for each head.
 
 # %% [markdown] lang="zh"
-# 工具包的 `Attention` 也是这十五行，只是多了 dropout 和可选的分数偏置；它缩放的是 $q$ 而不是分数：每个头只需处
+# 工具包的 `Attention` 也是这十几行，只是多了 dropout 和可选的分数偏置；在 CPU 上它缩放的是 $q$ 而不是分数：每个头只需处
 # 理 $N d$ 个数，而不是 $N^2$ 个。
 
 # %% [markdown] lang="en"
 # ## 7. Attention does not know the order
 #
-# Nothing in equations 5 to 8 asks for a token's number. If the tokens are shuffled, the outputs are the same, shuffled in
-# the same way: with a permutation matrix $\Pi$, $\text{MSA}(\Pi z) = \Pi \, \text{MSA}(z)$. Self-attention is
+# Nothing in equations 5 to 8 asks for a token's number. If the tokens are shuffled, the outputs are the same, shuffled
+# in the same way: with a permutation matrix $\Pi$, $\text{MSA}(\Pi z) = \Pi \, \text{MSA}(z)$. Self-attention is
 # *permutation equivariant*. This is also the test that finds the wrong splitting of section 5:
 
 # %% [markdown] lang="zh"
@@ -456,13 +461,14 @@ again = package(Tensor(z[order][None])).asnumpy()[0, 0]
 print(f"token 0 of the package's cell, others shuffled: changes by {np.abs(first - again).max():.1e}")
 
 # %% [markdown] lang="en"
-# LayerNorm, MLP and residual connections treat each token alone, so the whole encoder is equivariant, and the class token,
-# which stays at its place, comes out the same whatever the order of the patches. That is why positions must be added to
-# the tokens (or a bias to the scores, as in [notebook 11](11_swin.ipynb)). Two untrained networks, one without positions:
+# LayerNorm, MLP and residual connections treat each token alone, so the whole encoder is equivariant, and the class
+# token, which stays at its place, comes out the same whatever the order of the patches. That is why positions must be
+# added to the tokens (or a bias to the scores, as in [notebook 11](11_swin.ipynb)). Two untrained networks, one without
+# positions:
 
 # %% [markdown] lang="zh"
 # LayerNorm、MLP 和残差连接都对每个 token 单独计算，所以整个编码器都是等变的；类别 token 位置不动，无论图像块如何排列，
-# 它的输出都不变。这就是必须给 token 加上位置编码的原因（或者像[第 11 节课](11_swin.ipynb)那样，给分数加上偏置）。下面是
+# 它的输出都不变。这就是必须给 token 加上位置编码的原因（或者像[第 11 节](11_swin.ipynb)那样，给分数加上偏置）。下面是
 # 两个未训练的网络，其中一个没有位置编码：
 
 # %%
@@ -481,18 +487,18 @@ for position in ("none", "learned_1d"):
 # %% [markdown] lang="en"
 # ## 8. Attention seen
 #
-# What can a head look for? In a trained network that is learned ([notebook 9](09_looking_inside.ipynb) looks there). Here
-# we write $U_q$ and $U_k$ of four heads by hand, to see what two matrices are able to say.
+# What can a head look for? In a trained network that is learned ([notebook 9](09_looking_inside.ipynb) looks there).
+# Here we write $U_q$ and $U_k$ of four heads by hand, to see what two matrices are able to say.
 #
-# A token of the photograph has $D = 16$ numbers: 3 for the mean colour of its patch, centred and made a unit vector (1 is
-# left empty), 6 for its row and 6 for its column, as sines and cosines of three frequencies, like a sin-cos position
-# embedding. $U_k$ is the identity. $U_q$ is
+# A token of the photograph has $D = 16$ numbers: 3 for the mean colour of its patch, standardised over the image and
+# made a unit vector (1 is left empty), 6 for its row and 6 for its column, as sines and cosines of three frequencies,
+# like a sin-cos position embedding. $U_k$ is the identity. $U_q$ is
 #
 # 1. **colour**: keeps the colour only. Patches of similar colour have a large product, wherever they are.
 # 2. **row**: keeps the row only.
-# 3. **shift**: keeps the row and *turns* the sines and cosines of the column by an angle, which adds 4 to it: attention to
-#    the patch four columns to the right. A fixed matrix can do this for all places; this is why sines and cosines are
-#    convenient (Vaswani et al., section 3.5).
+# 3. **shift**: keeps the row and *turns* each sine and cosine of the column by an angle, as if 4 were added to it:
+#    attention to the patch four columns to the right. A fixed matrix can do this for all places; this is why sines and
+#    cosines are convenient (Vaswani et al., section 3.5).
 # 4. **colour and place**: keeps both, so it finds what is similar *and* near.
 #
 # The factors say how sharp a head looks.
@@ -500,16 +506,16 @@ for position in ("none", "learned_1d"):
 # %% [markdown] lang="zh"
 # ## 8. 看见注意力
 #
-# 一个头能找什么？在训练好的网络里，这是学出来的（见[第 9 节课](09_looking_inside.ipynb)）。这里我们手写四个头
+# 一个头能找什么？在训练好的网络里，这是学出来的（见[第 9 节](09_looking_inside.ipynb)）。这里我们手写四个头
 # 的 $U_q$ 和 $U_k$，看看两个矩阵能表达什么。
 #
-# 照片的每个 token 有 $D = 16$ 个数：3 个是图像块的平均颜色，减去全图均值后归一化为单位向量（1 个留空），6 个表示
+# 照片的每个 token 有 $D = 16$ 个数：3 个是图像块的平均颜色，先按全图标准化，再归一化为单位向量（1 个留空），6 个表示
 # 行、6 个表示列，都是三个频率的正弦和余弦，类似 sin-cos 位置编码。$U_k$ 取单位矩阵，四个头的 $U_q$ 分别是：
 #
 # 1. **颜色**：只保留颜色。颜色相近的图像块内积大，与位置无关。
 # 2. **行**：只保留行。
-# 3. **平移**：保留行，并把列的正弦、余弦*旋转*一个角度，相当于列号加 4，于是关注右边第四列的图像块。一个固定的矩阵对所
-#    有位置都有效，这正是正弦、余弦的方便之处（Vaswani 等，3.5 节）。
+# 3. **平移**：保留行，并把列的每对正弦、余弦*旋转*一个角度，相当于列号加 4，于是关注右边第四列的图像块。一个固定的矩阵
+#    对所有位置都有效，这正是正弦、余弦的方便之处（Vaswani 等，3.5 节）。
 # 4. **颜色加位置**：两者都保留，找到的是*既*相似*又*靠近的图像块。
 #
 # 矩阵前的系数决定一个头的注意力有多集中。
@@ -589,17 +595,19 @@ for axes, title in zip(panels[0, 1:], heads, strict=True):
     axes.set_title(title, fontsize=11)
 show(
     figure,
-    "Attention weights of two patches in four heads: similar colours, the row, one patch to the right, near and similar.",
+    "Attention weights of two patches in four heads: similar colours, the row, four to the right, near and similar.",
     "两个图像块在四个头中的注意力权重：颜色相近的、同一行的、右边第四列的、既近又相似的。",
 )
 
 # %% [markdown] lang="en"
-# Each map is one row of $A$, drawn as the grid of patches. The last head shows what a product of exponentials does: scores
-# add, so weights multiply, and a patch must please both parts. Move the sliders to choose head and query:
+# Each map is one row of $A$, drawn as the grid of patches. The last head shows what the exponential does: scores add,
+# so weights multiply, and a patch must please both parts. Move the sliders to choose head and query. Near the right
+# border head 3 finds no patch four columns further; its weights must sum to 1 all the same, and fall on some other:
 
 # %% [markdown] lang="zh"
 # 每张图是 $A$ 的一行，按图像块的网格画出。最后一个头体现了指数函数的性质：分数相加，权重相乘，所以图像块必须两方面都符
-# 合。拖动滑块可以选择头和查询的位置：
+# 合。拖动滑块可以选择头和查询的位置。靠近右边界时，头 3 要找的图像块（右边第四列）并不存在，但权重之和仍须为 1，只好落
+# 在别处：
 
 
 # %%
@@ -618,9 +626,9 @@ interactive(draw, head=(1, 4), row=(0, 13), column=(0, 13))
 # ## 9. What it costs
 #
 # Multiplications in one block for $N$ tokens: the four projections (q, k, v, output) have $4 N D^2$, the MLP with its
-# hidden width $4D$ has $8 N D^2$, and $q k^\top$ and $A v$ together have $2 N^2 D$. Only the last grows with the square of
-# $N$. For ViT-B, with 12 heads, and then measured for `functional.attention` alone, where with few tokens the fixed costs
-# of a call hide the square:
+# hidden width $4D$ has $8 N D^2$, and $q k^\top$ and $A v$ together have $2 N^2 D$. Only the last grows with the square
+# of $N$. For ViT-B, with 12 heads, and then measured for `functional.attention` alone, where with few tokens the fixed
+# costs of a call hide the square:
 
 # %% [markdown] lang="zh"
 # ## 9. 计算代价
@@ -686,29 +694,30 @@ show(
 )
 
 # %% [markdown] lang="en"
-# > **Often told wrong.** "Attention's $N^2$ is what makes ViT expensive." At 197 tokens (the line in the left picture) it
-# > is 4 % of a block; the dense layers are the rest. $2 N^2 D$ reaches the $4 N D^2$ of the projections at $N = 2D = 1536$
-# > and all dense layers at $N = 6D = 4608$. For large images and small patches it is true, and memory is felt first.
+# > **Often told wrong.** "Attention's $N^2$ is what makes ViT expensive." At 197 tokens (the line in the left picture)
+# > it is 4 % of a block's multiplications; the dense layers are the rest. $2 N^2 D$ reaches the $4 N D^2$ of the
+# > projections at $N = 2D = 1536$ and all dense layers at $N = 6D = 4608$. For large images and small patches it is
+# > true, and memory is felt first.
 #
-# On an NPU with half precision, and without dropout or a bias on the scores, `functional.attention` calls Ascend's fused
-# `flash_attention_score`, which computes the same block by block and never stores $A$ (the idea: Dao et al. 2022,
-# [arXiv 2205.14135](https://arxiv.org/abs/2205.14135)). The memory then grows with $N$; the multiplications remain
-# $2 N^2 D$.
+# On an NPU that has it (Atlas A2 or A3), in half precision, and without dropout on the weights or a bias on the scores,
+# `functional.attention` calls Ascend's fused `flash_attention_score`, which computes the same piece by piece and never
+# stores the whole $A$ (the idea: Dao et al. 2022, [arXiv 2205.14135](https://arxiv.org/abs/2205.14135)). The memory
+# then grows with $N$; the multiplications remain $2 N^2 D$.
 
 # %% [markdown] lang="zh"
-# > **常见误区。** “ViT 计算量大，是因为注意力的 $N^2$。”197 个 token 时（左图竖线），它只占一层的 4%，其余都是全连接
-# > 层。$2 N^2 D$ 在 $N = 2D = 1536$ 时才与投影的 $4 N D^2$ 持平，在 $N = 6D = 4608$ 时才与全部全连接层持平。图像很大、
-# > 图像块很小时，这句话才成立，而且首先感到吃紧的是内存。
+# > **常见误区。** “ViT 计算量大，是因为注意力的 $N^2$。”197 个 token 时（左图竖线），它只占一层乘法次数的 4%，其余都
+# > 是全连接层。$2 N^2 D$ 在 $N = 2D = 1536$ 时才与投影的 $4 N D^2$ 持平，在 $N = 6D = 4608$ 时才与全部全连接层持平。图
+# > 像很大、图像块很小时，这句话才成立，而且首先感到吃紧的是内存。
 #
-# 在 NPU 上使用半精度，且没有 dropout、也没有分数偏置时，`functional.attention` 会调用昇腾的融合算
-# 子 `flash_attention_score`：分块计算同样的结果，从不存储完整的 $A$（思想
-# 见 Dao 等，2022，[arXiv 2205.14135](https://arxiv.org/abs/2205.14135)）。这时内存只随 $N$ 增长，乘法次数仍
-# 是 $2 N^2 D$。
+# 在支持它的 NPU（Atlas A2、A3）上使用半精度，且注意力权重没有 dropout、分数没有偏置时，`functional.attention` 会调用昇
+# 腾的融合算子 `flash_attention_score`：分块计算同样的结果，从不存储完整的 $A$（思想见 Dao
+# 等，2022，[arXiv 2205.14135](https://arxiv.org/abs/2205.14135)）。这时内存只随 $N$ 增长，乘法次数仍是 $2 N^2 D$。
 
 # %% [markdown] lang="en"
 # ## Summary
 #
-# - Queries meet keys in scores, the softmax over the keys makes weights, and the output is a weighted mean of the values.
+# - Queries meet keys in scores, the softmax over the keys makes weights, and the output is a weighted mean of the
+#   values.
 # - Dividing by $\sqrt{d}$, $d$ the width of a head, keeps the scores' variance near 1 at the start and the softmax's
 #   gradient alive.
 # - Heads are slices of the width: split with reshape *and* transpose. Constant values test the softmax, shuffled tokens
@@ -720,28 +729,31 @@ show(
 #
 # <details><summary>1. What does a token get if its query is the zero vector?</summary>
 #
-# All its scores are 0, the weights are $1/N$ each, and the output of the head is the plain mean of all values. Attention
-# cannot take nothing: the weights always sum to 1.
+# All its scores are 0, the weights are $1/N$ each, and the output of the head is the plain mean of all values.
+# Attention cannot take nothing: the weights always sum to 1.
 # </details>
 #
 # <details><summary>2. If U_q and U_k are both replaced by their product with a rotation R (orthogonal, d × d) from the
 # right, what changes?</summary>
 #
-# Nothing: $(qR)(kR)^\top = q R R^\top k^\top = q k^\top$. Only the product $U_q U_k^\top$ matters, a $D \times D$ matrix
-# of rank at most $d$. So single numbers inside $q$ or $k$ have no meaning of their own.
+# Nothing: $(qR)(kR)^\top = q R R^\top k^\top = q k^\top$. Only the product $U_q U_k^\top$ matters, a $D \times D$
+# matrix of rank at most $d$. So single numbers inside $q$ or $k$ have no meaning of their own.
 # </details>
 #
-# <details><summary>3. How does A look before training, when q and k come from small random weights?</summary>
+# <details><summary>3. Many libraries draw the first weights with a standard deviation of 0.02. How does A look then before
+# training, if D = 768 and the numbers in z have variance 1?</summary>
 #
-# The scores are near 0, so every row is near $1/N$: each token takes about the mean of all values, and all tokens get
-# nearly the same from attention. The residual connection keeps them apart.
+# The numbers in $q$ and $k$ have a variance of $768 \cdot 0.02^2 \approx 0.31$, so the scores have
+# $0.31^2 \approx 0.09$, a standard deviation of 0.3: most weights are not far from $1/N$. Each token takes about the
+# mean of all values, and all get nearly the same from attention; the residual connection keeps them apart. (This
+# package draws the larger weights of the paper's code, with which the scores have the variance 1 of section 4.)
 # </details>
 #
 # ### Where to go next
 #
 # - [Notebook 4](04_encoder_and_vit.ipynb): what stands around attention in a block, and the whole ViT.
-# - In the code: `Attention` in [layers.py](../../vit_ms/layers.py); `attention_weights`, `flash_serves` and `attention` in
-#   [functional.py](../../vit_ms/functional.py).
+# - In the code: `Attention` in [layers.py](../../vit_ms/layers.py); `attention_weights`, `flash_serves` and `attention`
+#   in [functional.py](../../vit_ms/functional.py).
 # - Try it: change `turn_columns(4)` to `turn_columns(-2)`, or write a head that looks at the row *above*.
 # - In the papers: section 3.2 of Vaswani et al.; appendix A of Dosovitskiy et al., half a page, is what you have just
 #   computed.
@@ -768,15 +780,17 @@ show(
 # 过 $d$ 的 $D \times D$ 矩阵。所以 $q$ 或 $k$ 中的单个数字本身没有意义。
 # </details>
 #
-# <details><summary>3. 训练之前，q 和 k 来自很小的随机权重，这时 A 是什么样子？</summary>
+# <details><summary>3. 许多库的权重初值取标准差 0.02。设 D = 768，z 中各数的方差为 1，训练之前 A 是什么样
+# 子？</summary>
 #
-# 分数接近 0，所以每一行都接近 $1/N$：每个 token 取到的大致是所有值的平均，各个 token 从注意力中得到的几乎相同，靠残差连
-# 接才保持彼此的差异。
+# $q$ 和 $k$ 中各数的方差为 $768 \cdot 0.02^2 \approx 0.31$，分数的方差就是 $0.31^2 \approx 0.09$，标准差 0.3：多数权重
+# 离 $1/N$ 不远。每个 token 取到的大致是所有值的平均，各个 token 从注意力中得到的几乎相同，靠残差连接才保持彼此的差异。
+# （本工具包沿用论文代码中较大的初值，分数的方差是 1，与第 4 小节相同。）
 # </details>
 #
 # ### 下一步
 #
-# - [第 4 节课](04_encoder_and_vit.ipynb)：编码器的一层里，注意力周围还有什么；以及完整的 ViT。
+# - [第 4 节](04_encoder_and_vit.ipynb)：编码器的一层里，注意力周围还有什么；以及完整的 ViT。
 # - 读代码：[layers.py](../../vit_ms/layers.py) 中的 `Attention`；[functional.py](../../vit_ms/functional.py) 中的
 #   `attention_weights`、`flash_serves` 和 `attention`。
 # - 动手试试：把 `turn_columns(4)` 改成 `turn_columns(-2)`，或者写一个关注*上一行*的头。

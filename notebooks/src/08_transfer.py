@@ -1,7 +1,7 @@
 # %% [markdown] lang="en"
 # # Transfer: from a trained ViT to your own task
 #
-# Hardly anybody trains a ViT from nothing. One takes a network that has been trained on much data, gives it a new head,
+# A ViT is seldom trained from nothing. One takes a network that has been trained on much data, gives it a new head,
 # and trains on with the few images one has. In this notebook you do that on a small scale and measure each step: what
 # a new head is, what freezing costs, how few images are enough, and what happens to the position embedding when the
 # images become larger.
@@ -15,9 +15,9 @@
 # %% [markdown] lang="zh"
 # # 迁移学习：把训练好的 ViT 用到自己的任务上
 #
-# 几乎没有人从零开始训练 ViT。通常的做法是：拿一个在大量数据上训练过的网络，换上新的分类头，再用手头不多的图像继续训练。
-# 本节把这件事缩小规模做一遍，每一步都测量结果：换分类头意味着什么，冻结主干的代价有多大，多少张图像才够用，图像变大时位
-# 置编码怎么办。
+# 很少有人从零开始训练 ViT。通常的做法是：拿一个在大量数据上训练过的网络，换上新的分类头，再用手头不多的图像继续训练。
+# 本节把这件事缩小规模做一遍，每一步都测量结果：换分类头意味着什么，冻结主干的代价有多大，多少张图像才够用，图像变大时
+# 位置编码怎么办。
 #
 # | | |
 # |---|---|
@@ -117,7 +117,7 @@ def accuracy(network, batches):
 affine, batch_size = Augmentation("affine"), 90
 pretrained = create_model("vit_nano_4", num_classes=5)
 data = TrainBatches(source, preprocess(16), 64, affine)
-fit(make_step(pretrained, data, epochs=60, lr=3e-3, warmup_epochs=5), data, 60, on_epoch_end=lambda done: {})
+history = fit(make_step(pretrained, data, epochs=60, lr=3e-3, warmup_epochs=5), data, 60, on_epoch_end=lambda done: {})
 
 # %%
 weights = folder / "digits_0_to_4.ckpt"
@@ -135,8 +135,8 @@ print(f"digits 0 to 4, test accuracy: {accuracy(pretrained, source_test):.1%}")
 # %% [markdown] lang="zh"
 # ## 3. 换上新的分类头
 #
-# 最后一层 `dense` 的每一行对应一个旧类别，对新类别没有用。论文 3.2 节的做法是：去掉它，换成一个 $K$ 个输出、初始值为零
-# 的全连接层。`load_weights` 的检查很严格，所以哪些参数不加载必须明说：名字以 `dense.` 开头的。
+# 最后一层 `dense` 的每一行对应一个旧类别，对新类别没有用。论文 3.2 节的做法是：去掉它，换上一个有 $K$ 个输出、参数全
+# 部初始化为零的全连接层。`load_weights` 的检查很严格，所以哪些参数不加载必须明说：名字以 `dense.` 开头的。
 
 # %%
 network = create_model("vit_nano_4", num_classes=5, zero_head=True)
@@ -191,7 +191,7 @@ show(
 # %% [markdown] lang="en"
 # A training step is compiled once and used for several runs; `begin` puts it back to its start, with the weights that
 # are asked for and empty averages in the optimizer. The learning rates were chosen on the validation digits (of 1e-3
-# and 3e-3 for the first two ways; for the head alone one was tried). By the test digits nothing is chosen, they only
+# and 3e-3 for the first two ways; for the head alone one was tried). Nothing is chosen by the test digits; they only
 # measure.
 
 # %% [markdown] lang="zh"
@@ -276,23 +276,25 @@ show(
 
 # %% [markdown] lang="en"
 # Pretraining gives a lead, and most of it early. After 20 steps the fine-tuned network is far ahead; at the end it is
-# ahead by a few points, hardly more than the choice of images makes a difference. On a task as easy as this one, 50
-# images are enough to train a small network from scratch, if one has the patience. On photographs they are not, and
-# there the lead grows with the size of the pretraining data (figures 3 and 4 of the paper).
+# ahead by a few points on average, and the choice of images makes as much of a difference. On a task as easy as this
+# one, 50 images take even a small network with random weights a long way, if one has the patience. On photographs
+# they would not, and there much depends on the size of the pretraining data: the more, the better the result, above
+# all for large networks (figures 3 and 4 of the paper).
 #
-# The head alone is soon at its end. The frozen features were made to tell 0 to 4 apart, and what else would be needed
-# for 5 to 9 cannot be made of them by one linear layer.
+# The head alone is soon at its end. The frozen features were made to tell 0 to 4 apart; what else 5 to 9 need is
+# partly lost in them, and one linear layer cannot make up for it with 50 images.
 #
 # Between freezing and training everything alike lie learning rates that fall from layer to layer, for lower features
 # are more general: $\gamma^d$ times the rate, $d$ layers below the head. `create_optimizer(..., layer_decay=0.75)` does
 # it, and knows the depths by the parameters' names (Clark et al. 2020, ELECTRA; Bao et al. 2022, BEiT):
 
 # %% [markdown] lang="zh"
-# 预训练带来领先，而且主要在早期。训练 20 步之后，微调的网络遥遥领先；到最后只高出几个百分点，与换一组图像造成的差别相差
-# 无几。任务这么简单，只要有耐心多训练一些步，50 张图像就足够从零训练一个小网络。换成照片就不够了，而且预训练数据越多，
-# 领先越大（论文图 3 和图 4）。
+# 预训练带来领先，而且主要在早期。训练 20 步之后，微调的网络遥遥领先；到最后平均只高出几个百分点，而换一组图像造成的差
+# 别也有这么大。任务这么简单，只要有耐心多训练一些步，小网络从随机权重出发，靠 50 张图像也能学得不错。换成照片就不行
+# 了，那时很大程度上取决于预训练数据的规模：数据越多，结果越好，大网络尤其如此（论文图 3 和图 4）。
 #
-# 只训练分类头很快就到了极限。冻结的特征是为区分 0 到 4 而学的，区分 5 到 9 还需要的信息，一个线性层无法从中变出来。
+# 只训练分类头很快就到了极限。冻结的特征是为区分 0 到 4 而学的，区分 5 到 9 还需要的信息有一部分已经丢失，单靠一个线性
+# 层和 50 张图像补不回来。
 #
 # 冻结主干与一视同仁地训练全部参数之间，还有一种折中：越靠近输入的特征越通用，所以让学习率逐层递减，分类头以下第 $d$ 层
 # 的学习率乘以 $\gamma^d$。`create_optimizer(..., layer_decay=0.75)` 就是这样做的，每个参数的深度由名字判断（Clark 等，
@@ -313,7 +315,8 @@ for name in ("patch_embedding.conv.weight", "transformer.layers.0.0.cell.1.qkv.w
 #
 # $$W = (X^\top X + \lambda I)^{-1} X^\top (Y - \bar Y), \qquad \text{scores} = X_{\text{new}} W + \bar Y$$
 #
-# It takes milliseconds, has no learning rate, and gives the same answer each time.
+# Once the representations are there, it takes milliseconds, has no learning rate, and gives the same answer each
+# time.
 
 # %% [markdown] lang="zh"
 # ## 4. 完全不训练：最小二乘
@@ -324,7 +327,7 @@ for name in ("patch_embedding.conv.weight", "transformer.layers.0.0.cell.1.qkv.w
 #
 # $$W = (X^\top X + \lambda I)^{-1} X^\top (Y - \bar Y), \qquad \text{scores} = X_{\text{new}} W + \bar Y$$
 #
-# 计算只要几毫秒，没有学习率，每次结果都相同。
+# 有了表示之后，计算只要几毫秒，没有学习率，每次结果都相同。
 
 
 # %%
@@ -397,16 +400,16 @@ show(
 )
 
 # %% [markdown] lang="en"
-# This is not the picture one hopes for, and the more worth a look. The pretrained network is better than a random one:
-# what it learned from 0 to 4 is of use for 5 to 9. But the **pixels**, which no network has touched, are far better
-# than both. Least squares on them, in milliseconds, also comes near the networks trained above on the same 10 images a
+# This is not the picture one hopes for, and the more worth a look. The pretrained network is better than a random
+# one: what it learned from 0 to 4 is of use for 5 to 9. But the **pixels**, which no network has touched, are far
+# better than both. Least squares on them, in milliseconds, also comes near the networks trained above on 10 images a
 # class.
 #
 # There are reasons. The digits are centred and of one size, so that a linear map of pixels goes a long way; with
-# photographs it would go nowhere. And 631 images of five classes teach a network to keep what tells these five apart
-# and to drop the rest. Losses that press classes together, such as label smoothing, even add to that (Kornblith et al.
-# 2021, [arXiv 2010.16402](https://arxiv.org/abs/2010.16402)). The paper's networks had 14 to 300 million images with
-# thousands of classes.
+# photographs it would not get far. And 631 images of five classes teach a network to keep what tells these five apart
+# and to drop the rest. Losses that press the representations of a class together, such as label smoothing, even add
+# to that (Kornblith et al. 2021, [arXiv 2010.16402](https://arxiv.org/abs/2010.16402)). The paper pretrains on 1.3 to
+# 303 million images of 1,000 to 21,000 classes.
 #
 # > **Often told wrong.** "Pretrained features are always better than none." They are as good as the pretraining was
 # > broad and close to the task. Whether yours are is measured in a minute: least squares on the features, beside a
@@ -414,13 +417,13 @@ show(
 # > look like a success.
 
 # %% [markdown] lang="zh"
-# 结果并不如人所愿，但正因如此更值得看。预训练网络好于随机网络：从 0 到 4 学到的东西，对 5 到 9 也有用。但是没有经过任何
-# 网络的**像素**比两者都好得多；在像素上做最小二乘只要几毫秒，准确率却与上面用同样每类 10 张图像训练出来的网络相差不远。
+# 结果并不如人所愿，但正因如此更值得看。预训练网络好于随机网络：从 0 到 4 学到的东西，对 5 到 9 也有用。但是没有经过任
+# 何网络的**像素**比两者都好得多；在像素上做最小二乘只要几毫秒，准确率却与上面用每类 10 张图像训练出来的网络相差不远。
 #
-# 原因是有的。这些数字大小一致、位置居中，像素的线性映射就能做得很好，换成照片则完全不行。而且 631 张、五个类别的图像，
-# 教会网络的是保留区分这五类所需的信息，丢掉其余的；标签平滑这类把同类样本压紧的损失函数还会加剧这一点（Kornblith 等，
-# 2021，[arXiv 2010.16402](https://arxiv.org/abs/2010.16402)）。论文中的网络则见过 1400 万到 3 亿张、成千上万个类别的图
-# 像。
+# 这有几个原因。这些数字大小一致、位置居中，像素的线性映射就能做得很好，换成照片就远远不够。而且 631 张、五个类别的图
+# 像，教会网络的是保留区分这五类所需的信息，丢掉其余的；标签平滑这类把同类样本压紧的损失函数还会加剧这一点（Kornblith
+# 等，2021，[arXiv 2010.16402](https://arxiv.org/abs/2010.16402)）。论文的预训练数据则有 130 万到 3.03 亿张图像、1000
+# 到 21000 个类别。
 #
 # > **常见误区。** “预训练特征总比没有好。” 它有多好，取决于预训练的数据有多广、与任务有多近。你手里的特征好不好，一分
 # > 钟就能测出来：在特征上做最小二乘，并与一种廉价的表示、一个随机网络放在一起比较。没有这两个对照，每类 10 张图像就认对
@@ -628,18 +631,20 @@ print(
 # > ViTs with 1e-6 and erf, Google's code with 1e-6 and tanh. Compare a few logits with the publisher's, or the accuracy
 # > with the published one.
 #
-# With a network connection the next cell makes a ViT-B/16 for five classes of photographs from timm's weights, which
-# are pre-trained on ImageNet-21k and fine-tuned on ImageNet-1k; the head is new. It downloads about 350 MB, once. Take
-# the lines out of their comments to run it.
+# With a network connection the first line of the next cell makes a ViT-B/16 for five classes of photographs from
+# timm's weights, which are pretrained on ImageNet-21k and fine-tuned on ImageNet-1k; the head is new. The second line
+# does the same with Google's weights, for images of 384 pixels. Each downloads about 350 MB, once. Remove a line's
+# comment sign to run it.
 
 # %% [markdown] lang="zh"
-# > **常见误区。** “权重加载没有报错，网络就和发布的一样。” 如果缺少参数名只给一个警告，分类头甚至整个一层都可能还是随
-# > 机值；如果 epsilon 和 GELU 用的是框架默认值，所有 logits 都会有偏差。MindSpore 的默认值是 epsilon 1e-7 和 tanh 形式
-# > 的 GELU，timm 的 ViT 用 1e-6 和 erf 形式，Google 的代码用 1e-6 和 tanh 形式。请与发布者的几个 logits 对比，或与公布
-# > 的准确率对比。
+# > **常见误区。** “权重加载没有报错，网络就和发布的一样。” 如果缺少参数名只给一个警告，分类头、甚至整整一个编码器层
+# > 都可能还是随机值；如果 epsilon 和 GELU 用的是框架默认值，所有 logits 都会有偏差。MindSpore 的默认值是 epsilon 1e-7
+# > 和 tanh 形式的 GELU，timm 的 ViT 用 1e-6 和 erf 形式，Google 的代码用 1e-6 和 tanh 形式。请与发布者的几个 logits
+# > 对比，或与公布的准确率对比。
 #
-# 有网络时，下面的代码用 timm 的权重（在 ImageNet-21k 上预训练，在 ImageNet-1k 上微调）创建一个五类照片的 ViT-B/16，分类
-# 头是新的。需要下载约 350 MB，只下载一次。去掉注释符号即可运行。
+# 有网络时，下面第一行代码用 timm 的权重（在 ImageNet-21k 上预训练，在 ImageNet-1k 上微调）创建一个用于五类照片的
+# ViT-B/16，分类头是新的；第二行换成 Google 的权重，图像为 384 像素。每一行都要下载约 350 MB，只下载一次。去掉某一行的
+# 注释符号即可运行。
 
 # %%
 # network = create_model("vit_b_16", pretrained="timm", num_classes=5)  # about 350 MB
@@ -660,12 +665,12 @@ print("nothing was downloaded")
 #
 # ### Three questions
 #
-# <details><summary>1. With a head of zeros, why does the first step of training not change the backbone?</summary>
+# <details><summary>1. With a head of zeros, why does the first gradient leave the backbone as it is?</summary>
 #
-# The gradient with respect to the representation $y$ is $W^\top \partial \mathcal{L} / \partial \text{logits}$, and $W$
-# is zero. The gradient of $W$ itself, an outer product of $\partial \mathcal{L} / \partial \text{logits}$ and $y$, is
-# not, so the head moves in the first step and the backbone from the second on. (Weight decay, and an optimizer that
-# carries old averages, would move it all the same.)
+# The gradient with respect to the representation $y$ is $W^\top \partial \mathcal{L} / \partial \text{logits}$, and
+# $W$ is zero. The gradient of $W$ itself, an outer product of $\partial \mathcal{L} / \partial \text{logits}$ and
+# $y$, is not, so the head moves in the first step and the backbone from the second on. (Weight decay moves the
+# backbone a little all the same, here too, and so would an optimizer that carries old averages.)
 # </details>
 #
 # <details><summary>2. ViT-B/16 was pretrained at 224 × 224 pixels and is fine-tuned at 384 × 384. How many position
@@ -685,8 +690,8 @@ print("nothing was downloaded")
 #
 # ### Where to go next
 #
-# - The same from a terminal: `python -m vit_ms train --config digits --ckpt_path FILE --ckpt_skip dense.` starts from a
-#   file of weights; `python -m vit_ms few-shot --ckpt_path FILE` measures a checkpoint as section 4 does.
+# - The same from a terminal: `python -m vit_ms train --config digits --ckpt_path FILE --ckpt_skip dense.` starts from
+#   a file of weights; `python -m vit_ms few-shot --ckpt_path FILE` measures a run's checkpoint as section 4 does.
 # - Without labels: `python -m vit_ms pretrain --config digits` trains on masked patches (section 4.6 of the paper), and
 #   `python -m vit_ms masked-patches` measures what that gains.
 # - Change something: pretrain on all ten digits with other labels (odd or even) and transfer to the ten classes; or
@@ -706,11 +711,11 @@ print("nothing was downloaded")
 #
 # ### 三道思考题
 #
-# <details><summary>1. 分类头全为零时，为什么训练的第一步不会改变主干网络？</summary>
+# <details><summary>1. 分类头全为零时，为什么第一步的梯度不会改变主干网络？</summary>
 #
 # 损失对表示 $y$ 的梯度是 $W^\top \partial \mathcal{L} / \partial \text{logits}$，而 $W$ 为零。$W$ 自己的梯度是
-# $\partial \mathcal{L} / \partial \text{logits}$ 与 $y$ 的外积，并不为零，所以第一步只更新分类头，主干从第二步才开始更
-# 新。（权重衰减，以及带着旧滑动平均的优化器，仍会改变主干。）
+# $\partial \mathcal{L} / \partial \text{logits}$ 与 $y$ 的外积，并不为零，所以第一步的梯度只更新分类头，主干从第二步
+# 才开始更新。（权重衰减仍会略微改变主干，这里也是如此；带着旧滑动平均的优化器同样会改变它。）
 # </details>
 #
 # <details><summary>2. ViT-B/16 在 224 × 224 上预训练，在 384 × 384 上微调。前后各有多少个位置编码？注意力矩阵大了多
@@ -728,8 +733,8 @@ print("nothing was downloaded")
 #
 # ### 下一步
 #
-# - 在终端做同样的事：`python -m vit_ms train --config digits --ckpt_path FILE --ckpt_skip dense.` 从权重文件开始训练；
-#   `python -m vit_ms few-shot --ckpt_path FILE` 用第 4 小节的方法评估一个权重文件。
+# - 在终端做同样的事：`python -m vit_ms train --config digits --ckpt_path FILE --ckpt_skip dense.` 从权重文件开始训
+#   练；`python -m vit_ms few-shot --ckpt_path FILE` 用第 4 小节的方法评估一次训练得到的权重文件。
 # - 不用标签：`python -m vit_ms pretrain --config digits` 用掩码图像块预训练（论文 4.6 节），
 #   `python -m vit_ms masked-patches` 测量它带来的收益。
 # - 改一处试试：给全部十个数字换一种标签（奇数或偶数）做预训练，再迁移到十个类别；或者看看最后一层之前的表示。

@@ -34,8 +34,8 @@
 # %% [markdown] lang="zh"
 # ## 1. 一个 7 × 7 网格的网络
 #
-# 观察网络内部的函数都在 [introspection.py](../../vit_ms/introspection.py) 里：输入数组，输出数组，适用于本项目中任意规
-# 模的 ViT。画图的代码写在本节里。
+# 观察网络内部的函数都在 [introspection.py](../../vit_ms/introspection.py) 里：输入数组，输出数组，适用于本工具包中任意
+# 规模的 ViT。画图的代码写在本节里。
 
 # %%
 import vit_ms  # before mindspore
@@ -65,12 +65,12 @@ vit_ms.doctor()
 
 # %% [markdown] lang="en"
 # The digits are enlarged from 8 × 8 to 28 × 28 pixels and cut into patches of $P = 4$: a 7 × 7 grid, as ViT-L/32 has it
-# on photographs of 224 × 224 pixels, the network of the paper's figure 7. With the class token the network has 50
-# tokens. What it knows before it has learned anything is kept for comparison.
+# on photographs of 224 × 224 pixels, the network of the paper's figure 7 (left and centre). With the class token the
+# network has 50 tokens. What it knows before it has learned anything is kept for comparison.
 
 # %% [markdown] lang="zh"
-# 把 8 × 8 的数字放大到 28 × 28，图像块边长 $P = 4$，得到 7 × 7 的网格。论文图 7 中的 ViT-L/32 处理 224 × 224 的照片时，
-# 网格也是 7 × 7。加上类别 token，一共 50 个 token。训练之前先把初始状态保存下来，供后面对比。
+# 把 8 × 8 的数字放大到 28 × 28，图像块边长 $P = 4$，得到 7 × 7 的网格。论文图 7（左、中）的 ViT-L/32 处理 224 × 224 的
+# 照片时，网格也是 7 × 7。加上类别 token，一共 50 个 token。训练之前先把初始状态保存下来，供后面对比。
 
 # %%
 digits = open_dataset("digits")
@@ -171,7 +171,7 @@ show(
 # %% [markdown] lang="zh"
 # 第 $r$ 行第 $c$ 列的小图，是该处图像块的位置编码与所有图像块位置编码的相似度，它自己的位置最亮，等于 1。训练前其余部分
 # 都是噪声；训练后，邻近的位置比远处的更亮：网络自己发现了这个序列其实是一幅图。论文中的图更平滑，行列结构也更清楚，因为
-# 那个网络看过几百万张以上的照片，而这里只有 1257 张数字。
+# 那个网络看过数以百万计的照片，而这里只有 1257 张数字。
 #
 # 用数字来说，把位置两两配对，按距离（单位：图像块）分组，求平均相似度：
 
@@ -191,7 +191,7 @@ for low, high in ((1, 1.5), (1.5, 2.5), (2.5, 3.5), (3.5, 5), (5, 9)):
 # > in.
 
 # %% [markdown] lang="zh"
-# > **常见误区。** “位置编码把图像块的坐标告诉网络。” 其实它只是一张可学习向量的表，坐标从未输入网络。相邻位置变得相似
+# > **常见误区。** “位置编码把图像块的坐标告诉网络。”其实它只是一张可学习向量的表，坐标从未输入网络。相邻位置变得相似
 # > 是训练的结果，而不是设计使然（论文 3.1 节）。固定的正弦余弦位置编码则不同，相邻关系是预先写进去的。
 
 # %% [markdown] lang="en"
@@ -254,8 +254,8 @@ show(
 # As a whole the filters look after training as they did before: like noise, with no component that stands out. The last
 # row tells why. What training has added is nearly all in a few smooth patterns: the first is brighter or darker all
 # over, the next ones are steps from top to bottom and from left to right. Digits of 8 × 8 pixels, enlarged, have hardly
-# any finer detail in a patch. Where the patches hold nothing there is no gradient, and the filters keep their random
-# start.
+# any finer detail in a patch. Along patterns that the patches hardly contain there is hardly any gradient, and the
+# filters stay close to their random start.
 #
 # In the paper's figure the components look like waves of rising frequency. Photographs have fine detail, and there were
 # many more of them.
@@ -263,7 +263,7 @@ show(
 # %% [markdown] lang="zh"
 # 整体来看，训练后的滤波器与训练前差不多，都像噪声，没有哪个成分特别突出。原因在最后一行：训练增加的部分几乎都集中在少数
 # 几个平滑的图案上，第一个是整块变亮或变暗，接下来是上下、左右方向的明暗过渡。8 × 8 的数字放大之后，图像块里几乎没有更细
-# 的内容；图像块里没有的东西就没有梯度，滤波器在那些方向上一直保持随机初始值。
+# 的内容；图像块里几乎不出现的图案，也就几乎没有梯度，滤波器在那些方向上大致保持随机初始值。
 #
 # 论文图中的主成分像一组频率由低到高的波纹：照片有丰富的细节，数量也多得多。
 
@@ -353,8 +353,8 @@ show(
 
 # %% [markdown] lang="zh"
 # 如果 50 个 token 平分，每个只有 0.02。有些头与此相差很远，把大部分权重放在一两个图像块上；有些头则比较分散。不少权重落
-# 在笔画上或笔画旁边，但各个头并不一致，从第 1 层看什么也推不出第 4 层看什么。（类别 token 从自己取用的部分没有画出
-# 来。）
+# 在笔画上或笔画旁边，但各个头并不一致，只凭第 1 层的图，也推不出第 4 层看哪里。（类别 token 从自己取用的部分没有画
+# 出来。）
 #
 # 在大型 ViT 中还能看到另一种现象：图像的空白处有少数图像块 token，范数约为其他 token 的十倍，吸引了大量注意力，干扰了注
 # 意力图。增加几个不对应图像块的 token（*register*）就能接替它们的作用（Darcet 等，2024，
@@ -366,11 +366,11 @@ norms = np.linalg.norm(tokens, axis=-1)  # (180, 49)
 print(f"norms of the patch tokens after block {L}: median {np.median(norms):.1f}, largest {norms.max():.1f}")
 
 # %% [markdown] lang="en"
-# No: the largest norm is not even twice the median. This network is small and has been trained for a minute. Go through
-# other digits, blocks and heads:
+# No: the largest norm is not even twice the median. This network is small and has been trained for twenty epochs only.
+# Go through other digits, blocks and heads:
 
 # %% [markdown] lang="zh"
-# 没有：最大的范数还不到中位数的两倍。这个网络很小，也只训练了一分钟左右。换别的数字、层和头看看：
+# 没有：最大的范数还不到中位数的两倍。这个网络很小，也只训练了 20 个 epoch。换别的数字、层和头看看：
 
 
 # %%
@@ -402,8 +402,9 @@ interactive(draw, image=(0, len(x) - 1), block=(1, L), head=(1, H))
 # $$\hat A_\ell = \frac{1}{2} \left( \frac{1}{H} \sum_{h=1}^{H} A_{\ell h} + I \right), \qquad
 # R = \hat A_L \hat A_{L-1} \cdots \hat A_1$$
 #
-# The first row of $R$ says what the class token is made of at the end, in shares of the patches at the beginning. The
-# paper's figure 6 was made in this way (appendix D.8).
+# The first row of $R$ says what the class token is made of at the end, in shares of the tokens at the beginning, as if
+# attention and residual connections did nothing but mix: what values and MLPs do is left out. The paper's figure 6 was
+# made with rollout (appendix D.8).
 
 # %% [markdown] lang="zh"
 # ## 5. 注意力回溯（attention rollout）
@@ -415,7 +416,8 @@ interactive(draw, image=(0, len(x) - 1), block=(1, L), head=(1, H))
 # $$\hat A_\ell = \frac{1}{2} \left( \frac{1}{H} \sum_{h=1}^{H} A_{\ell h} + I \right), \qquad
 # R = \hat A_L \hat A_{L-1} \cdots \hat A_1$$
 #
-# $R$ 的第一行表示：最后的类别 token 由最初的各个图像块按怎样的比例构成。论文图 6 就是这样画的（附录 D.8）。
+# $R$ 的第一行表示：最后的类别 token 由最初的各个 token 按怎样的比例构成。这里假定注意力和残差连接只做混合，值和 MLP 的
+# 作用没有计入。论文图 6 就是用 rollout 画的（附录 D.8）。
 
 # %%
 rollout = attention_rollout(maps)  # (180, 50, 50)
@@ -447,19 +449,20 @@ alike = np.mean([np.corrcoef(rollout[image, 0, 1:], ink[image])[0, 1] for image 
 print(f"correlation of the rollout with the brightness of the patches, mean over the images: {alike:.2f}")
 
 # %% [markdown] lang="en"
-# The class token is made mostly of patches with ink. That is good to see, and easily overrated: the brightness of the
-# patches, which needs no network, gives a similar picture. Section 7 asks which of the two is the better guide.
+# The class token takes more from patches with ink than from others. That is good to see, and easily overrated: the
+# brightness of the patches, which needs no network, gives a similar picture. Section 7 asks which of the two is the
+# better guide.
 
 # %% [markdown] lang="zh"
-# 类别 token 主要由有笔画的图像块构成。这是个好迹象，但也容易被夸大：不用任何网络，单看图像块的亮度，就能得到相似的图。
-# 两者哪个更能说明问题，第 7 小节会检验。
+# 类别 token 从有笔画的图像块取用得更多。这是个好迹象，但也容易被夸大：不用任何网络，单看图像块的亮度，就能得到相似的
+# 图。两者哪个更能说明问题，第 7 小节会检验。
 
 # %% [markdown] lang="en"
 # ## 6. How far a head looks
 #
 # A convolution with a 3 × 3 kernel sees its neighbours and nothing else. How far attention looks is learned. The **mean
-# attention distance** of a head, in pixels, is the distance from the asking patch $i$ to the patches $j$ with centres
-# $p_i$ and $p_j$, weighted by attention, as a mean over the $M = 49$ patches (and over the images):
+# attention distance** of a head, in pixels, is the distance from the asking patch $i$ to the patches $j$, weighted by
+# attention, as a mean over the $M = 49$ asking patches (and over the images); $p_i$ and $p_j$ are the patches' centres:
 #
 # $$\frac{1}{M} \sum_{i} \sum_{j} A_{ij} \, \lVert p_i - p_j \rVert$$
 #
@@ -508,16 +511,17 @@ show(
 # object that fills the picture, so there may be little to gain from looking nearby; and locality that is not built in
 # has to be learned from examples, of which there are few.
 #
-# A mean says only so much: a head that looks at one patch, whatever the asking patch is, has a mean distance near
-# that of uniform attention, too. The maps of section 4 are sharp, and their distances are large all the same.
+# A mean says only so much: a head that looks at one and the same patch, whichever patch asks, can have the mean
+# distance of uniform attention, too. And the sharp maps of section 4 are no contradiction: they are rows of the class
+# token, which this distance leaves out.
 
 # %% [markdown] lang="zh"
 # 这里没有一个头是局部的：所有点都在均匀注意力那条线附近，训练后的大多略低一点。论文图中（ViT-L/16，照片）不是这样：浅层
 # 既有只看周围的头，也有看遍大半张图的头；到了深层，所有头都看得很远。一个数字就占满整幅图，只看附近也许没有多少好处；而
 # 且局部性不在结构之中，只能从样本里学，样本又很少。
 #
-# 平均值能说明的也有限：如果一个头不管谁来查询都只看同一个图像块，它的平均距离同样接近均匀注意力。第 4 小节的注意力图很
-# 集中，距离却依然很大。
+# 平均值能说明的也有限：如果一个头不管谁来查询都只看同一个图像块，它的平均距离也可能与均匀注意力相同。第 4 小节的注意力
+# 图很集中，与此并不矛盾：那是类别 token 的行，而这里的距离不计类别 token。
 
 # %% [markdown] lang="en"
 # ## 7. What an attention map proves
@@ -536,13 +540,13 @@ show(
 # %% [markdown] lang="zh"
 # ## 7. 注意力图能证明什么
 #
-# > **常见误区。** “注意力图说明了网络为什么这样判断。” 它只说明每个值向量有多少进入了加权和。值向量里装着什么，MLP 又
+# > **常见误区。** “注意力图说明了网络为什么这样判断。”它只说明每个值向量有多少进入了加权和。值向量里装着什么，MLP 又
 # > 对它做了什么，残差连接带来了什么，图上都看不到。不同的头、不同的层给出的图并不一致，只挑最好看的一张，等于先选好了答
 # > 案。在文本模型上，同样的问题有过正反两方面的讨论：Jain 与 Wallace，*Attention is not Explanation*，2019，
 # > [arXiv 1902.10186](https://arxiv.org/abs/1902.10186)；Wiegreffe 与 Pinter，*Attention is not not Explanation*，
 # > 2019，[arXiv 1908.04626](https://arxiv.org/abs/1908.04626)。
 #
-# “哪里重要” 这类说法可以检验：把据称重要的图像块涂成背景的黑色，看网络是否比涂掉别的图像块时更早出错。涂掉的顺序有四
+# “哪里重要”这类说法可以检验：把据称重要的图像块涂成背景的黑色，看网络是否比涂掉别的图像块时更早出错。涂掉的顺序有四
 # 种：rollout 从高到低、笔画从多到少、随机，以及 rollout 从低到高。
 
 
@@ -641,12 +645,13 @@ show(
 #
 # ### Where to go next
 #
-# - Change something and look again: 60 epochs; `create_model("vit_nano_4", image_size=28, position="sincos_2d")`, where
-#   the neighbourhood of positions is there from the start; `image_size=32, patch_size=8`.
+# - Change something and look again: 60 epochs; another seed;
+#   `create_model("vit_nano_4", image_size=28, position="sincos_2d")`, where the neighbourhood of positions is there from
+#   the start (its table is `pos_sincos`, not `pos_embedding`, and has no row for the class token).
 # - With a network connection: `create_model("vit_b_16", pretrained="timm")` (about 350 MB) and a photograph of 224 ×
-#   224 pixels. The functions of this notebook work on it as they are.
+#   224 pixels. The functions of `introspection.py` work on it as they are.
 # - Read [introspection.py](../../vit_ms/introspection.py), and the paper's section 4.5 and appendices D.7 and D.8.
-# - A better account of what moves an answer also uses gradients: Chefer et al. 2021,
+# - A method that also asks, by gradients, what moves the answer: Chefer et al. 2021,
 #   [arXiv 2012.09838](https://arxiv.org/abs/2012.09838).
 # - [Notebook 10](10_hybrid_and_deit.ipynb) gives ViT back some of what convolutions have built in.
 
@@ -656,7 +661,7 @@ show(
 # - 位置编码的初始值是噪声；训练之后，相邻图像块的位置编码彼此相似：网络学到了这个序列是一幅图。
 # - 图像块嵌入的滤波器只沿着少数平滑的图案变化，也就是图像块里真正有的那些图案。
 # - `attention_maps` 给出网络与 $v$ 相乘的权重；rollout 把它们逐层追溯到输入；注意力距离说明一个头看得有多远。
-# - 注意力图说明权重在哪里，而不是为什么得出这个答案。“哪里重要” 的说法可以检验，对照组是随机和某种简单的方法。
+# - 注意力图说明权重在哪里，而不是为什么得出这个答案。“哪里重要”的说法可以检验，对照组是随机和某种简单的方法。
 #
 # ### 三道思考题
 #
@@ -681,11 +686,11 @@ show(
 #
 # ### 下一步
 #
-# - 改一处再看：训练 60 个 epoch；`create_model("vit_nano_4", image_size=28, position="sincos_2d")`，它的位置编码从一开
-#   始就带有相邻关系；`image_size=32, patch_size=8`。
-# - 有网络时：`create_model("vit_b_16", pretrained="timm")`（约 350 MB），再准备一张 224 × 224 的照片，本节的函数可以直
-#   接使用。
+# - 改一处再看：训练 60 个 epoch；换一个随机种子；`create_model("vit_nano_4", image_size=28, position="sincos_2d")`，它
+#   的位置编码从一开始就带有相邻关系（存放在 `pos_sincos` 而不是 `pos_embedding` 中，也没有类别 token 那一行）。
+# - 有网络时：`create_model("vit_b_16", pretrained="timm")`（约 350 MB），再准备一张 224 × 224 的照
+#   片，`introspection.py` 的函数可以直接使用。
 # - 阅读 [introspection.py](../../vit_ms/introspection.py)，以及论文 4.5 节、附录 D.7 和 D.8。
-# - 要更准确地说明什么影响了答案，还需要用到梯度：Chefer 等，2021，
+# - 还利用梯度、考察什么影响了答案的方法：Chefer 等，2021，
 #   [arXiv 2012.09838](https://arxiv.org/abs/2012.09838)。
 # - [第 10 节](10_hybrid_and_deit.ipynb)把卷积自带的一些特性还给 ViT。

@@ -1,8 +1,8 @@
 # %% [markdown] lang="en"
 # # Swin: attention in windows
 #
-# ViT lets every token look at every other one, and pays for it: twice the image side, sixteen times the attention.
-# The Swin Transformer lets a token look only at its window, shifts the windows in every second block so that
+# ViT lets every token look at every other one, and pays for it: twice the image side, sixteen times the attention
+# scores. The Swin Transformer lets a token look only at its window, shifts the windows in every second block so that
 # information gets around, and makes the map coarser from stage to stage as a convolutional network does. Here you
 # count the cost, build windows, shift, mask, position bias and patch merging in NumPy, compare each with the
 # package's, and see with your own eyes which token can hear which.
@@ -19,8 +19,8 @@
 # %% [markdown] lang="zh"
 # # Swin：窗口里的注意力
 #
-# ViT 让每个 token 查看所有 token，代价也随之而来：图像边长加倍，注意力的开销变成十六倍。Swin Transformer 只让 token
-# 查看自己所在的窗口，每隔一个块把窗口移动一次，使信息能够流通，并且像卷积网络那样逐阶段降低特征图的分辨率。本课先算清
+# ViT 让每个 token 查看所有 token，代价也随之而来：图像边长加倍，注意力分数就变成十六倍。Swin Transformer 只让 token
+# 查看自己所在的窗口，每隔一个块把窗口移动一次，使信息能够流通，并且像卷积网络那样逐阶段降低特征图的分辨率。本节先算清
 # 计算量，再用 NumPy 亲手实现窗口、移位、掩码、位置偏置和图像块合并，逐一与本包的结果核对，并画出每个 token 究竟能“听
 # 到”谁。
 #
@@ -36,13 +36,13 @@
 # %% [markdown] lang="en"
 # ## 1. Set up
 #
-# PyNative mode runs each cell at once, which suits small experiments. Graph mode comes back in section 9, for
-# training.
+# PyNative mode runs each operation as it is called, which suits small experiments. Graph mode comes back in section
+# 9, for training.
 
 # %% [markdown] lang="zh"
 # ## 1. 准备环境
 #
-# 动态图模式下，每个 Cell 调用后立即执行，适合做小实验。第 9 小节训练时再切换到图模式。
+# 动态图模式逐个执行运算，适合做小实验。第 9 小节训练时再切换到图模式。
 
 # %%
 import vit_ms  # before mindspore
@@ -80,8 +80,9 @@ vit_ms.doctor()
 #
 # $$\Omega(\text{W-MSA}) = 4hwC^2 + 2M^2 hwC \tag{2}$$
 #
-# The first grows with the square of the number of tokens, the second in proportion to it. (Softmax and biases are not
-# counted, as in the paper.) To make sure, here is attention in NumPy with a matrix product that counts what it does.
+# The first grows with the square of the number of tokens, the second in proportion to it. (Softmax is not counted, as
+# in the paper, and neither are biases.) To make sure, here is attention in NumPy with a matrix product that counts
+# what it does.
 
 # %% [markdown] lang="zh"
 # ## 2. 处处都看的代价
@@ -95,8 +96,8 @@ vit_ms.doctor()
 #
 # $$\Omega(\text{W-MSA}) = 4hwC^2 + 2M^2 hwC \tag{2}$$
 #
-# 前者随 token 数的平方增长，后者与 token 数成正比。（与论文一样，不计 softmax 和偏置。）为了确认，下面用 NumPy 写出注
-# 意力，其中的矩阵乘法会统计自己做了多少次乘法。
+# 前者随 token 数的平方增长，后者与 token 数成正比。（与论文一样不计 softmax，偏置也不计。）为了确认，下面用 NumPy 写
+# 出注意力，其中的矩阵乘法会统计自己做了多少次乘法。
 
 # %%
 counted = 0
@@ -313,8 +314,8 @@ show(
 # row band and column band together give a **region**, 0 to 8. Two tokens of a window may attend to each other if they
 # are of the same region; otherwise $-100$ is added to their score, and $e^{-100}$ is as good as nothing.
 #
-# The check at the end uses no regions: two tokens may attend if **in the photograph** they are less than $M$ apart in
-# rows and in columns.
+# The check at the end uses no regions: two tokens of a window may attend if **in the photograph** they are less than
+# $M$ apart in rows and in columns.
 
 # %% [markdown] lang="zh"
 # ## 5. 掩码
@@ -326,7 +327,7 @@ show(
 # 带；如果是从顶部绕过来的，属于第 2 带。列也一样。行带和列带合起来就是**区域**编号，从 0 到 8。同一窗口中，区域相同的
 # token 才能互相注意，否则分数加上 $-100$，而 $e^{-100}$ 与 0 几乎没有区别。
 #
-# 最后的检验完全不用区域：两个 token 能互相注意，当且仅当它们**在照片中**的行距和列距都小于 $M$。
+# 最后的检验完全不用区域：同一窗口的两个 token 能互相注意，当且仅当它们**在照片中**的行距和列距都小于 $M$。
 
 # %%
 bands = np.zeros(h, int)
@@ -480,8 +481,8 @@ show(
 # %% [markdown] lang="en"
 # ## 7. Position: a table of distances
 #
-# Swin adds no position embedding to its tokens. Each head adds to its scores a learned number that depends on how far
-# apart two tokens are, in rows and in columns:
+# Swin adds no position embedding to its tokens. Each head adds to its scores a learned number that depends on where
+# one token lies as seen from the other, in rows and in columns ($d$ is the width of a head):
 #
 # $$\text{Attention}(Q, K, V) = \text{SoftMax}(Q K^T / \sqrt{d} + B) V \tag{4}$$
 #
@@ -495,7 +496,8 @@ show(
 # %% [markdown] lang="zh"
 # ## 7. 位置：一张距离表
 #
-# Swin 不给 token 加位置编码，而是让每个头在注意力分数上加一个可学习的数，它只取决于两个 token 相距几行几列：
+# Swin 不给 token 加位置编码，而是让每个头在注意力分数上加一个可学习的数，它只取决于两个 token 在行、列方向上的相对位
+# 置（$d$ 是每个头的维数）：
 #
 # $$\text{Attention}(Q, K, V) = \text{SoftMax}(Q K^T / \sqrt{d} + B) V \tag{4}$$
 #
@@ -542,7 +544,7 @@ left.set(xticks=range(9), yticks=range(9), xlabel="j", ylabel="i", title=both("T
 distances = [f"{n:+d}" if n else "0" for n in range(-2, 3)]
 right.set_xticks(range(5), distances)
 right.set_yticks(range(5), distances)
-right.set(xlabel=both("i right of j by", "右移列数"), ylabel=both("i below j by", "下移行数"))
+right.set(xlabel=both("i right of j by", "右方列数"), ylabel=both("i below j by", "下方行数"))
 right.set_title(both("The 25 rows of the table", "表的 25 行"))
 show(
     figure,
@@ -571,8 +573,8 @@ show(
 # numbers, normalised, and projected by one matrix (without bias) to $2C$.
 #
 # > **Often told wrong.** Patch merging maps $4C$ to $2C$. The official MindSpore course's text on Swin has it as $C$
-# > to $C/2$, and one also reads that it pools. Nothing is averaged or left out: the map has a quarter of the tokens,
-# > each with twice the channels, and a learned matrix chooses what to keep.
+# > to $C/2$, and one also reads that it pools. Nothing is averaged, and no token is dropped: the map has a quarter of
+# > the tokens, each with twice the channels, and a learned matrix decides what of the four is kept.
 
 # %% [markdown] lang="zh"
 # ## 8. 图像块合并与四个阶段
@@ -581,8 +583,8 @@ show(
 # 投影到 $2C$ 维。
 #
 # > **常见误区。** 图像块合并是从 $4C$ 到 $2C$。MindSpore 官方课程介绍 Swin 的文字写成了从 $C$ 到 $C/2$，也有资料说这
-# > 是一种池化。其实这里既不求平均，也不丢弃：token 数变成四分之一，每个 token 的通道数加倍，保留什么由学到的矩阵决
-# > 定。
+# > 是一种池化。其实这里既不求平均，也不丢弃任何 token：token 数变成四分之一，每个 token 的通道数加倍，四个向量中保留
+# > 什么由学到的矩阵决定。
 
 # %%
 merging = swin.PatchMerging(dim=8)
@@ -631,7 +633,7 @@ print(f"\nall: {size:,} parameters, {total / 1e9:.2f} billion multiplications fo
 # %% [markdown] lang="en"
 # The paper has 29M and 4.5G (table 1). A block costs about the same in each stage: a quarter of the tokens, with
 # matrices four times as large. Only the attention part shrinks. And the four maps, at 1/4, 1/8, 1/16 and 1/32 of the
-# image's side, are just those that a ResNet gives to a detector; `network.features` returns them.
+# image's side, have the sizes of those that a ResNet gives to a detector; `network.features` returns them.
 #
 # ## 9. A small Swin learns digits
 #
@@ -641,7 +643,7 @@ print(f"\nall: {size:,} parameters, {total / 1e9:.2f} billion multiplications fo
 
 # %% [markdown] lang="zh"
 # 论文表 1 给出 29M 参数、4.5G 计算量。各阶段的一个块开销差不多：token 少到四分之一，矩阵大到四倍，只有注意力部分在变
-# 小。四张特征图的边长是图像的 1/4、1/8、1/16 和 1/32，与 ResNet 提供给检测器的完全一样；`network.features` 返回它们。
+# 小。四张特征图的边长是图像的 1/4、1/8、1/16 和 1/32，与 ResNet 提供给检测器的相同；`network.features` 返回它们。
 #
 # ## 9. 小 Swin 学手写数字
 #
@@ -714,20 +716,21 @@ show(
 )
 
 # %% [markdown] lang="en"
-# In our runs ViT came out a few points ahead. With one seed, few epochs and 360 test images the standard error of
-# such a difference is about two points, so do not read a ranking out of it. What can be said: attention in windows
-# learns the task with a third of the multiplications, and wins nothing by that here, for with 64 tokens global
-# attention is cheap and sees the whole digit from the first block on. The case for Swin is the table of section 2,
-# large maps; its later stages have fewer tokens, too, and the maps of all stages suit detection and segmentation.
+# In our runs ViT came out a few points ahead. The 360 test images alone give such a difference a standard error of
+# about two points, and this is one seed and few epochs, so do not read a ranking out of it. What can be said: the
+# small Swin learns the task with a third of the multiplications. It owes that to its narrow first stage and to the 16
+# tokens of its second far more than to the windows: with 64 tokens global attention is cheap, and it sees the whole
+# digit from the first block on. The case for windows is the table of section 2, large maps; and the maps of all
+# stages suit detection and segmentation.
 #
 # What did the position bias learn? The tables of the second block of each stage, seen from the token in the middle:
 # bright where the head raises the score of a token that lies there.
 
 # %% [markdown] lang="zh"
-# 在我们的几次运行中，ViT 领先几个百分点。只有一个种子，轮次很少，测试图像只有 360 张，这样一个差值的标准误差就有大约
-# 两个百分点，所以不要由此给两者排名。可以说的是：窗口注意力用三分之一的乘法学会了这个任务，但在这里并没有因此占到便
-# 宜，因为只有 64 个 token，全局注意力本来就便宜，而且从第一块起就能看到整个数字。Swin 的理由在第 2 小节的表里，即大特
-# 征图；它后面的阶段 token 也更少，各阶段的特征图又正适合检测和分割。
+# 在我们的几次运行中，ViT 领先几个百分点。测试图像只有 360 张，单凭这一点，这样一个差值的标准误差就有大约两个百分点，
+# 何况只有一个种子，轮次也很少，所以不要由此给两者排名。可以说的是：小 Swin 用三分之一的乘法学会了这个任务。这主要归功
+# 于第一阶段通道少、第二阶段只有 16 个 token，而不是窗口：只有 64 个 token 时，全局注意力本来就便宜，而且从第一块起就
+# 能看到整个数字。窗口的价值要看第 2 小节的表，也就是特征图大的时候；各阶段的特征图又正适合检测和分割。
 #
 # 位置偏置学到了什么？下面是每个阶段第二个块的表，从正中的 token 看出去：越亮的地方，表示这个头越偏向位于那里的
 # token。
@@ -753,13 +756,13 @@ show(
 )
 
 # %% [markdown] lang="en"
-# The tables began as noise of standard deviation 0.02; the scale here ends at ±0.4. Neighbouring distances have come
-# to have similar values, though nothing but the data says that they are neighbours, and some heads have come to
-# prefer a direction.
+# The tables began as noise of standard deviation 0.02; the scale here ends at ±0.4. In our runs neighbouring
+# distances have come to have similar values, though nothing but the data says that they are neighbours, and some
+# heads have come to prefer a direction.
 
 # %% [markdown] lang="zh"
-# 这些表的初始值是标准差 0.02 的噪声，图中的颜色范围到 ±0.4。除了数据，没有任何东西告诉网络哪些距离相邻，可是相邻的距
-# 离得到了相近的值，有些头还偏向某个方向。
+# 这些表的初始值是标准差 0.02 的噪声，图中的颜色范围到 ±0.4。除了数据，没有任何东西告诉网络哪些距离相邻，可是在我们的
+# 运行中，相邻的距离得到了相近的值，有些头还偏向某个方向。
 
 # %% [markdown] lang="en"
 # ## Summary
@@ -839,7 +842,7 @@ show(
 #
 # ### 下一步
 #
-# - [第 12 课](12_resnet_to_convnext.ipynb)走的是相反的路：让 ResNet 一步步采用 Swin 的设计，但不用注意力。
+# - [第 12 节](12_resnet_to_convnext.ipynb)走的是相反的路：让 ResNet 一步步采用 Swin 的设计，但不用注意力。
 # - `create_model("swin_t", pretrained=True)` 会下载公开的权重（110 MB）；
 #   [recipes/swin_t.yaml](../../vit_ms/recipes/swin_t.yaml) 在 ImageNet 上训练它。
 # - 改一处再训练：小 Swin 的 `window_size=2` 或 `8`（8 就是带位置偏置的全局注意力），或者 `patch_size=1`，特征图为

@@ -22,7 +22,7 @@
 #
 # 本课程的代码在编写时就考虑到一行不改即可在昇腾 NPU 上运行。但要跑得**好**，需要理解几件事：图模式编译什么、什么时候
 # 会重新编译，数据怎样送到设备，半精度对小数值做了什么，融合注意力为什么不需要 $N \times N$ 的矩阵，多个设备怎样像一个
-# 设备那样训练。这些都可以在 CPU 上拆开来看，本课就做这件事。
+# 设备那样训练。这些都可以在 CPU 上拆开来看，本节就做这件事。
 #
 # | | |
 # |---|---|
@@ -93,17 +93,17 @@ except UserError as error:
 #
 # ## 2. One graph for one shape
 #
-# In graph mode MindSpore traces a cell, optimises the graph and compiles it before the first step; every later step
-# only launches it. The graph belongs to the **shapes** of its inputs: another batch size is another graph. The next
-# cell trains on one batch of 64 digits, then on a batch of 32, then again on 64.
+# In graph mode MindSpore makes a graph of a cell's code, optimises and compiles it before the first step; every later
+# step only launches it. The graph belongs to the **shapes** (and types) of its inputs: another batch size is another
+# graph. The next cell trains on one batch of 64 digits, then on a batch of 32, then again on 64.
 
 # %% [markdown] lang="zh"
 # 不希望任务悄悄退回 CPU 时，就写 `"Ascend"`：找不到 NPU 会立即报错并说明原因。
 #
 # ## 2. 一种形状，一张图
 #
-# 图模式下，MindSpore 在第一步之前解析整个 Cell，优化并编译成图，之后每一步只是执行这张图。图与输入的**形状**绑定：换
-# 一个批大小，就是另一张图。下面先用 64 张数字的批次训练，再用 32 张，然后回到 64 张。
+# 图模式下，MindSpore 在第一步之前解析整个 Cell，优化并编译成图，之后每一步只是执行这张图。图与输入的**形状**（以及数
+# 据类型）绑定：换一个批大小，就是另一张图。下面先用 64 张数字的批次训练，再用 32 张，然后回到 64 张。
 
 # %%
 digits = open_dataset("digits")
@@ -135,8 +135,8 @@ axes.set(yscale="log", xlabel=both("step", "步"), ylabel=both("milliseconds", "
 axes.set_title(both("Time of each step; orange: batch of 32", "每一步的时间；橙色：批大小 32"))
 show(
     figure,
-    "Bars of the time of 60 steps; step 1 and step 21, the first of each shape, take hundreds of times as long.",
-    "60 步的用时；第 1 步和第 21 步（各形状的第一步）慢几百倍。",
+    "Bars of the time of 60 steps; step 1 and step 21, the first of each shape, take many times as long.",
+    "60 步的用时；第 1 步和第 21 步（各形状的第一步）慢许多倍。",
 )
 
 # %% [markdown] lang="en"
@@ -207,27 +207,27 @@ show(
 )
 
 # %% [markdown] lang="en"
-# So small a network is made of some 500 launches a step, many of which do next to nothing. In ViT-B/16 the matrix
-# products take three quarters of the step or more on a CPU ([docs/performance.md](../../docs/performance.md)), and
-# products are what an NPU is made for: its matrix units are busy only if batches are large and there are few small
-# operations in between. To compare whole networks, `python -m vit_ms bench` measures forward pass, training step and
-# memory beside other libraries.
+# A step of so small a network is several hundred launches, many of which do next to nothing. In ViT-B/16 the matrix
+# products take about three quarters of the step or more on a CPU ([docs/performance.md](../../docs/performance.md)),
+# and products are what an NPU is made for: its matrix units are busy only if batches are large and there are few
+# small operations in between. To compare whole networks, `python -m vit_ms bench` measures forward pass, training
+# step and memory beside other libraries.
 #
 # ## 4. Feeding the device
 #
-# A device that trains $R$ images a second needs $R$ images a second decoded, cropped and normalised, by CPU cores of
-# the host. Measure what the pipeline gives before blaming the network: here JPEG files of 500 × 375 pixels, random
-# crops of 224, in batches of 32.
+# A device that trains $R$ images a second needs $R$ images a second decoded, cropped and normalised, in this package
+# by the host's CPU. Measure what the pipeline gives before blaming the network: here JPEG files of 500 × 375 pixels,
+# random crops of 224, in batches of 32.
 
 # %% [markdown] lang="zh"
-# 这么小的网络，一步要下发约 500 个算子，其中许多几乎没有什么可算。ViT-B/16 在 CPU 上四分之三以上的时间是矩阵乘法
-# （[docs/performance.md](../../docs/performance.md)），而矩阵乘法正是 NPU 的长处：只有批次足够大、中间的小算子足够
+# 这么小的网络，一步要下发几百个算子，其中许多几乎没有什么可算。ViT-B/16 在 CPU 上约四分之三甚至更多的时间花在矩阵乘法
+# 上（[docs/performance.md](../../docs/performance.md)），而矩阵乘法正是 NPU 的长处：只有批次足够大、中间的小算子足够
 # 少，矩阵单元才不会闲着。要比较整个网络，`python -m vit_ms bench` 会测量前向、训练步和内存，并与其他库对照。
 #
 # ## 4. 给设备喂数据
 #
-# 设备每秒训练 $R$ 张图像，主机的 CPU 每秒就要解码、裁剪、归一化 $R$ 张图像。先测数据流水线能供应多少，再怀疑网络：这
-# 里是 500 × 375 像素的 JPEG 文件，随机裁剪为 224，每批 32 张。
+# 设备每秒训练 $R$ 张图像，每秒就要解码、裁剪、归一化 $R$ 张图像；在本包中，这由主机的 CPU 完成。先测数据流水线能供应
+# 多少，再怀疑网络：这里是 500 × 375 像素的 JPEG 文件，随机裁剪为 224，每批 32 张。
 
 # %%
 for name in ("china", "flower"):
@@ -268,9 +268,9 @@ for rate in (250, 500, 1000, 2000):
 #
 # ## 5. Half precision
 #
-# NPUs multiply matrices in 16 bits. There are two such formats, and they fail differently: **fp16** has 10 bits of
-# mantissa and 5 of exponent, **bf16** 7 and 8. So fp16 is more exact but ends at 65504 and loses what is below
-# $6 \cdot 10^{-8}$; bf16 has the range of float32 and two or three decimal digits.
+# An NPU's matrix units are made for numbers of 16 bits. There are two such formats, and they fail differently:
+# **fp16** has 10 bits of mantissa and 5 of exponent, **bf16** 7 and 8. So fp16 is more exact, but its largest number
+# is 65504 and its smallest $6 \cdot 10^{-8}$; bf16 has the range of float32 and two or three decimal digits.
 
 # %% [markdown] lang="zh"
 # 各设备的速度只是举例，不是实测。主机跟不上时的办法：增大 `num_parallel_workers`，前提是有空闲的核（双核机器没有多
@@ -287,9 +287,9 @@ for rate in (250, 500, 1000, 2000):
 #
 # ## 5. 半精度
 #
-# NPU 用 16 位数做矩阵乘法。16 位浮点有两种，缺点各不相同：**fp16** 尾数 10 位、指数 5 位，**bf16** 尾数 7 位、指数 8
-# 位。因此 fp16 更精确，但最大只到 65504，小于 $6 \cdot 10^{-8}$ 的数会丢失；bf16 的范围与 float32 相同，但只有两三位
-# 十进制有效数字。
+# NPU 的矩阵单元主要为 16 位数设计。16 位浮点数有两种，缺点各不相同：**fp16** 尾数 10 位、指数 5 位，**bf16** 尾数 7
+# 位、指数 8 位。因此 fp16 更精确，但最大只到 65504，最小只到 $6 \cdot 10^{-8}$；bf16 的范围与 float32 相同，但只有两
+# 三位十进制有效数字。
 
 # %%
 print("float32      fp16         bf16")
@@ -382,8 +382,10 @@ for side in (224, 384, 512, 1024):
 # o' = e^{m - m'} o + \sum_j e^{s_j - m'} v_j$$
 #
 # The factor $e^{m - m'}$ corrects what was summed with the old maximum. After the last block, $o / \ell$ is the
-# result: the same sums in another order (Dao et al., algorithm 1; the running softmax is Milakov & Gimelshein's,
-# [arXiv 1805.02867](https://arxiv.org/abs/1805.02867)).
+# result: the same sums in another order. The running softmax is Milakov & Gimelshein's
+# ([arXiv 1805.02867](https://arxiv.org/abs/1805.02867)). Algorithm 1 of Dao et al. has the loops over queries and
+# keys the other way round; the order below is that of *FlashAttention-2*
+# ([arXiv 2307.08691](https://arxiv.org/abs/2307.08691)).
 
 # %% [markdown] lang="zh"
 # **Flash attention** 从不保存整个矩阵。障碍在 softmax：它要对一整行求和。不过这个和可以随着键一块一块到来而不断更新。
@@ -393,8 +395,9 @@ for side in (224, 384, 512, 1024):
 # $$m' = \max(m, \max_j s_j), \qquad \ell' = e^{m - m'} \ell + \sum_j e^{s_j - m'}, \qquad
 # o' = e^{m - m'} o + \sum_j e^{s_j - m'} v_j$$
 #
-# 因子 $e^{m - m'}$ 修正按旧的最大值累加的部分。最后一块处理完，$o / \ell$ 就是结果：只是换了顺序的同一个和（Dao 等，
-# 算法 1；这种递推的 softmax 见 Milakov 与 Gimelshein，[arXiv 1805.02867](https://arxiv.org/abs/1805.02867)）。
+# 因子 $e^{m - m'}$ 修正按旧的最大值累加的部分。最后一块处理完，$o / \ell$ 就是结果：只是换了顺序的同一个和。这种递推
+# 的 softmax 出自 Milakov 与 Gimelshein（[arXiv 1805.02867](https://arxiv.org/abs/1805.02867)）。Dao 等的算法 1 对查询
+# 和键的两重循环与此相反，下面的顺序是 *FlashAttention-2* 的（[arXiv 2307.08691](https://arxiv.org/abs/2307.08691)）。
 
 
 # %%
@@ -461,7 +464,7 @@ for n in range(blocks * blocks):
     left.text(column + 0.5, row + 0.5, n + 1, ha="center", va="center", fontsize=9)
 left.set(xlim=(0, blocks), ylim=(blocks, 0), aspect="equal")
 left.set(xlabel=both("keys", "键"), ylabel=both("queries", "查询"), xticks=[], yticks=[])
-left.set_title(both("Orange: all scores there are", "橙色：此刻存在的分数"), fontsize=11)
+left.set_title(both("Orange: the scores in memory", "橙色：此刻内存中的分数"), fontsize=11)
 right.plot(lengths, peaks["plain"], "o-", color=ORANGE, label=both("plain", "普通"))
 right.plot(lengths, peaks["flash"], "s-", color=BLUE, label=both("in blocks", "分块"))
 right.set(xscale="log", yscale="log", xlabel=both("tokens", "token 数"), ylabel="MiB")
@@ -556,15 +559,15 @@ for name, mean in means.items():
     print(f"{name:26} {np.linalg.norm(mean - whole) / np.linalg.norm(whole):.1e}")
 
 # %% [markdown] lang="en"
-# Two lessons: the parts must be equal (so `TrainBatches` deals out equal ones), and nothing in the network may look
-# across the batch. LayerNorm does not; BatchNorm does, and would normalise over each device's part.
+# Two lessons: the parts must be equal, or be weighted (`TrainBatches` deals out equal ones), and nothing in the
+# network may look across the batch. LayerNorm does not; BatchNorm does, and would normalise over each device's part.
 #
 # The devices must also see different images, and together the right ones. `TrainBatches(rank=..., ranks=...)` draws
 # one order for all from the seed and deals it out:
 
 # %% [markdown] lang="zh"
-# 两点教训：各部分必须相等（所以 `TrainBatches` 分得一样多）；网络中不能有跨越批次的运算。层归一化没有；批归一化有，它
-# 只会在各设备自己的那一部分上归一化。
+# 两点教训：各部分必须相等，否则就要加权（`TrainBatches` 分得一样多）；网络中不能有跨越批次的运算。层归一化没有；批归
+# 一化有，它只会在各设备自己的那一部分上归一化。
 #
 # 各设备看到的图像还必须不同，合起来又不多不少。`TrainBatches(rank=..., ranks=...)` 由种子为所有设备抽取同一个顺序，再
 # 分发下去：
@@ -584,7 +587,8 @@ for devices in (1, 2, 4, 8, 16):
 # %% [markdown] lang="en"
 # The **linear scaling rule** (Goyal et al., section 2.1): a batch $k$ times as large stands for $k$ small steps, so
 # its step is $k$ times as long. It is an argument for SGD, it needs a warm-up, and it ends at some batch size; with
-# Adam it is a custom that works. A recipe asks for it with `lr_batch_size`; without, `lr` is what it says.
+# Adam it is a custom, and some take $\sqrt{k}$. A recipe asks for it with `lr_batch_size`; without, `lr` is what it
+# says.
 #
 # ### Starting it
 #
@@ -623,8 +627,8 @@ for devices in (1, 2, 4, 8, 16):
 
 # %% [markdown] lang="zh"
 # **线性缩放规则**（Goyal 等，2.1 节）：批量大 $k$ 倍，一步就相当于 $k$ 个小步，所以步长也要大 $k$ 倍。这是针对 SGD 的
-# 论证，需要学习率预热，批量大到一定程度也会失效；对 Adam 则只是行之有效的惯例。配方用 `lr_batch_size` 启用它；不
-# 写，`lr` 就是所写的值。
+# 论证，需要学习率预热，批量大到一定程度也会失效；对 Adam 则只是惯例，也有人用 $\sqrt{k}$。配方用 `lr_batch_size` 启用
+# 它；不写，`lr` 就是所写的值。
 #
 # ### 启动
 #
@@ -680,18 +684,18 @@ show(
 )
 
 # %% [markdown] lang="en"
-# With `zero_head=True` the first loss is $\ln K$ exactly; a head with random weights makes random logits and begins
-# above it. A first loss far from it (10, or NaN) points to an input that was not normalised, a wrong number of
-# classes, or initial weights that are too large. Wrong labels do not show here: they show in a validation accuracy
-# that stays at chance. (Weights that were trained start lower, of course.)
+# With `zero_head=True` the first loss is $\ln K$ exactly; a head with random weights makes random logits and as a
+# rule begins above it. A first loss far from it (10, or NaN) points to an input that was not normalised, a wrong
+# number of classes, or initial weights that are too large. Wrong labels do not show here: they show in a validation
+# accuracy that stays at chance. (Weights that were trained start lower, of course.)
 #
 # A check list for the first run on an NPU:
 #
 # 1. `python -m vit_ms doctor` says device Ascend, and nothing is marked with `!`.
 # 2. `python -m vit_ms train --config digits --device_target Ascend --epoch_size 5`: minutes. The first step compiles;
 #    the loss begins near $\ln 10$ and falls.
-# 3. The same with `--precision fp32` and on the CPU: the losses of the first steps agree to a few digits. If half
-#    precision alone goes wrong, look there.
+# 3. The same with `--precision fp32` and on the CPU, each with a `--ckpt_save_dir` of its own (a folder takes one
+#    run): the losses of the first steps agree to a few digits. If half precision alone goes wrong, look there.
 # 4. Your own data for one short epoch: `--epoch_size 1`, a small folder. `python -m vit_ms check-data --data_dir DIR`
 #    first.
 # 5. Seconds of the second epoch against the pipeline's images a second (section 4): is the host the bottleneck?
@@ -701,17 +705,17 @@ show(
 # 8. Only then the long run, with `sink: true` and the recipe's precision.
 
 # %% [markdown] lang="zh"
-# `zero_head=True` 时，最初的损失恰好是 $\ln K$；分类头随机初始化时 logits 也是随机的，会高一些。如果相差很远（比如
-# 10，或者 NaN），多半是输入没有归一化、类别数不对，或者初始权重太大。标签错了在这里看不出来，要看验证准确率是否一直停
-# 在随机水平。（从训练过的权重开始，当然会更低。）
+# `zero_head=True` 时，最初的损失恰好是 $\ln K$；分类头随机初始化时 logits 也是随机的，通常会高一些。如果相差很远（比
+# 如 10，或者 NaN），多半是输入没有归一化、类别数不对，或者初始权重太大。标签错了在这里看不出来，要看验证准确率是否一
+# 直停在随机水平。（从训练过的权重开始，当然会更低。）
 #
 # 第一次在 NPU 上运行的检查清单：
 #
 # 1. `python -m vit_ms doctor` 显示设备为 Ascend，没有标 `!` 的项目。
 # 2. `python -m vit_ms train --config digits --device_target Ascend --epoch_size 5`：只需几分钟。第一步编译；损失从
 #    $\ln 10$ 附近开始下降。
-# 3. 再用 `--precision fp32`，并在 CPU 上各跑一次：最初几步的损失应有几位有效数字一致。如果只有半精度出问题，就从半精
-#    度查起。
+# 3. 再用 `--precision fp32`，并在 CPU 上各跑一次，每次用 `--ckpt_save_dir` 指定新的文件夹（一个文件夹只放一次训练）：
+#    最初几步的损失应有几位有效数字一致。如果只有半精度出问题，就从半精度查起。
 # 4. 换成自己的数据，跑很短的一个 epoch：`--epoch_size 1`，小文件夹。事先运行
 #    `python -m vit_ms check-data --data_dir DIR`。
 # 5. 把第二个 epoch 的用时与数据流水线每秒供应的图像数（第 4 小节）对照：瓶颈是不是主机？
@@ -725,9 +729,9 @@ show(
 # - `device_target="auto"` is the whole change; precision and kernels follow from the device.
 # - Graph mode compiles once for each shape: keep the shapes few.
 # - The host has to supply images as fast as the device eats them, and must not be waited for between steps.
-# - fp16 needs loss scaling, bf16 does not; sums of many terms stay in float32 with both.
+# - fp16 needs loss scaling, bf16 does not; LayerNorm, softmax and the loss are computed in float32 with both.
 # - Fused attention gives the same result from running sums, without the $N \times N$ matrix.
-# - The mean of equal parts' gradients is the whole batch's gradient; that is all of data parallel training.
+# - The mean of equal parts' gradients is the whole batch's gradient; data parallel training rests on that.
 #
 # ### Three questions
 #
@@ -770,9 +774,9 @@ show(
 # - 全部改动就是 `device_target="auto"`；精度和算子随设备而定。
 # - 图模式对每种形状编译一次：形状要少。
 # - 主机供应图像的速度要跟得上设备，步与步之间不能等待主机。
-# - fp16 需要损失缩放，bf16 不需要；无论哪种，多项之和都用 float32。
+# - fp16 需要损失缩放，bf16 不需要；无论哪种，层归一化、softmax 和损失都用 float32 计算。
 # - 融合注意力用递推的和得到同样的结果，不需要 $N \times N$ 的矩阵。
-# - 相等的各部分梯度的平均，就是整个批次的梯度；数据并行的全部道理就在这里。
+# - 相等的各部分梯度的平均，就是整个批次的梯度；数据并行就建立在这一点上。
 #
 # ### 三道思考题
 #

@@ -1,5 +1,6 @@
 """From images as they are stored to the arrays a network takes."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,8 +25,8 @@ class Augmentation:
             shifted and scaled a little, for things that stay themselves in no other way, like digits; `"none"`.
         scale (Sequence[float]): smallest and largest share of the area that a crop keeps.
         hflip (float): chance to mirror a crop.
-        rand_augment (Sequence[int]): how many operations, and how strong from 0 to 10; None: none. timm's `rand-m9-mstd0.5`
-            is [2, 9]: as there each operation has a chance of 1/2, but the strength does not vary. RGB only.
+        rand_augment (Sequence[int]): how many operations, 1 or 2, and how strong from 0 to 10; None: none. timm's
+            `rand-m9-mstd0.5` is [2, 9]: as there each operation has a chance of 1/2, but the strength does not vary. RGB only.
         color_jitter (float): brightness, contrast and saturation are multiplied by 1 - color_jitter to 1 + color_jitter. RGB
             only. timm leaves it out where there is RandAugment; here it is done if it is asked for.
         re_prob (float): chance to fill a random rectangle of the normalised image with noise.
@@ -205,17 +206,35 @@ class Preprocessing:
                 raise UserError(f"{key} is {value}, but is for RGB, and the images have one channel: leave it out")
         found = []
         if augmentation.rand_augment:
-            count, strength = augmentation.rand_augment
-            grey = tuple(round(value * 255) for value in self.mean)
-            # 11 bins are the strengths 0 to 10 of timm and the paper's code; of MindSpore's 31, 9 would be a weak one.
-            # Random operations of one kind draw the same numbers: two with a chance of 1/2 each would both happen or
-            # neither. So the number of them is chosen, as coins fall.
-            heads = [number.bit_count() for number in range(2**count)]
-            some = [vision.RandAugment(number, strength, 11, self._inter, grey) for number in heads]
-            found.append(transforms.RandomChoice(some))
+            found.append(self._rand_augment(*augmentation.rand_augment))
         if augmentation.color_jitter:
             found.append(vision.RandomColorAdjust(*[augmentation.color_jitter] * 3))
         return found
+
+    def _rand_augment(self, count: int, strength: int) -> ds.transforms.transforms.TensorOperation:
+        """Each of `count` operations with a chance of 1/2, at this strength.
+
+        The operations are those of vision.RandAugment. In MindSpore 2.10 that one shifts an image out of sight, at every
+        strength: what is left is the fill colour, with the image's label.
+        """
+        share, grey = strength / 10, tuple(round(value * 255) for value in self.mean)
+        angle, shift = float(np.degrees(np.arctan(0.3 * share))), share * 150 / 331
+        operations = []
+        for sign in (-1, 1):
+            for x, y in ((sign, 0), (0, sign)):
+                operations.append(vision.Affine(0.0, [0.0, 0.0], 1.0, [x * angle, y * angle], self._inter, grey))
+                operations.append(vision.Affine(0.0, [x * shift, y * shift], 1.0, [0.0, 0.0], self._inter, grey))
+            operations.append(vision.Affine(sign * 30 * share, [0.0, 0.0], 1.0, [0.0, 0.0], self._inter, grey))
+            adjusts = (vision.AdjustBrightness, vision.AdjustSaturation, vision.AdjustContrast, vision.AdjustSharpness)
+            operations += [adjust(1 + sign * 0.9 * share) for adjust in adjusts]
+            operations += [vision.Posterize(8 - round(4 * share)), vision.Solarize((255 * (1 - share), 255))]
+            operations += [vision.AutoContrast(), vision.Equalize(), vision.Rotate(0.0)]
+        # One draw an image: random operations of one kind draw the same numbers, so that two choices would be one.
+        several = [()]
+        for _ in range(count):
+            several = [(*some, one) for some in several for one in operations + [None] * len(operations)]
+        made = functools.cache(lambda some: transforms.Compose(list(some) or [vision.Rotate(0.0)]))
+        return transforms.RandomChoice([made(tuple(one for one in some if one is not None)) for some in several])
 
     def read_image(self, path: str) -> np.ndarray:
         """A file as a network of this size would see it decoded: (height, width, C) uint8, turned as its EXIF says.
