@@ -69,6 +69,15 @@ def test_a_step_with_a_teacher_moves_the_student_alone(mode):
     assert np.array_equal(teacher[0].weight.asnumpy(), weight)
 
 
+def test_a_teacher_of_two_students_is_renamed_once():
+    teacher = nn.SequentialCell(_linear())
+    for _ in range(2):
+        student = TwoHeads()
+        engine.TrainStep(student, None, nn.SGD(student.trainable_params(), 0.5), teacher=teacher)
+    names = [parameter.name for parameter in teacher.get_parameters()]
+    assert names == ["teacher.0.weight", "teacher.0.bias"]
+
+
 def test_without_a_teacher_both_heads_learn_from_the_labels(mode):
     points, labels = _points()
     student = TwoHeads().set_train()
