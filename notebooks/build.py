@@ -104,17 +104,11 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
         "IPYTHONDIR": str(folder / ".ipython"),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     }
-    with tempfile.TemporaryDirectory() as sockets:
-        kernel = AsyncKernelManager(
-            kernel_name="python3",
-            kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),  # leaves the kernel of this interpreter
-            # Of two builds at a time both might find the same ports free.
-            transport="ipc",
-            ip=str(Path(sockets) / "kernel"),
-        )
+    for last_try in (False, True):
+        specs = KernelSpecManager(kernel_dirs=[])  # leaves the kernel of this interpreter
         client = NotebookClient(
             notebook,
-            km=kernel,
+            km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs),
             timeout=timeout,
             startup_timeout=180,
             resources={"metadata": {"path": str(folder)}},
@@ -122,7 +116,13 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
             record_timing=False,
             extra_arguments=["--log-level=ERROR"],
         )
-        client.execute(env=env, cleanup_kc=True)
+        try:
+            client.execute(env=env, cleanup_kc=True)
+            break
+        except RuntimeError:
+            # Of two builds at a time both may find the same ports free; one of the kernels does not start then.
+            if last_try or any(cell.get("execution_count") for cell in notebook.cells):
+                raise
     notebook.metadata = metadata  # without the interpreter's version
     for cell in notebook.cells:
         for place in (str(folder), str(FOLDER.parent), str(Path.home()) + os.sep):

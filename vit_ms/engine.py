@@ -91,7 +91,8 @@ class TrainStep(nn.Cell):
         self.loss_scaler = loss_scaler
         if teacher is not None:
             teacher.set_train(False)
-            teacher.update_parameters_name("teacher.")  # else MindSpore renames those of the network, too
+            if not all(parameter.name.startswith("teacher.") for parameter in teacher.get_parameters()):
+                teacher.update_parameters_name("teacher.")  # else MindSpore renames those of the network, too
         self.teacher = teacher
         self.accumulate = accumulate
         self.ema_decay = ema_decay
