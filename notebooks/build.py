@@ -24,7 +24,6 @@ from vit_ms.visualize import can_draw
 
 FOLDER = Path(__file__).resolve().parent
 LANGUAGES = ("en", "zh")
-WIDGET = "application/vnd.jupyter.widget-view+json"
 
 # A line may end between two Chinese characters or punctuation marks; a browser would show that as a space.
 _CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
@@ -103,6 +102,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
         "PYTHONPATH": os.pathsep.join(filter(None, search_path)),
         "IPYTHONDIR": str(folder / ".ipython"),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "VIT_MS_STILL": "1",  # a page that does not run has no sliders
     }
     for last_try in (False, True):
         specs = KernelSpecManager(kernel_dirs=[])  # leaves the kernel of this interpreter
@@ -128,10 +128,6 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
         for place in (str(folder), str(FOLDER.parent), str(Path.home()) + os.sep):
             if place in str(cell.get("outputs")):
                 raise ValueError(f"an output shows {place}: {cell.source[:60]!r}")
-        for output in cell.get("outputs", []):
-            if WIDGET in output.get("data", {}):
-                # A page that does not run has no sliders.
-                output.data = {"text/plain": "Run this cell to move the sliders. 运行本单元即可拖动滑块。"}
     # The last is the kernel compiler's, which vit_ms removes unless the kernel is ended too soon for that.
     ours = (".ipython", "runs", "dsa_transfrom.log")
     left = sorted(path.name for path in folder.iterdir() if path.name not in ours)

@@ -5,6 +5,7 @@ import shutil
 
 import nbformat
 import pytest
+from nbclient.exceptions import DeadKernelError
 from notebook_build import build
 
 FOLDER = build.FOLDER
@@ -171,6 +172,25 @@ def test_an_output_with_a_path_of_this_machine_is_refused(tmp_path):
         build.execute(build.build(source, "en"), tmp_path)
 
 
+def test_a_kernel_that_did_not_start_is_started_once_more(tmp_path, monkeypatch):
+    source = tmp_path / "one.py"
+    source.write_text(EN + ZH + CODE, encoding="utf-8")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    real, failures = build.NotebookClient.execute, [1, 1]
+
+    def execute(client, **options):
+        if failures.pop():
+            raise DeadKernelError("Kernel died")
+        return real(client, **options)
+
+    monkeypatch.setattr(build.NotebookClient, "execute", execute)
+    with pytest.raises(DeadKernelError):
+        build.execute(build.build(source, "en"), folder)
+    failures[:] = [0, 1]
+    assert build.execute(build.build(source, "en"), folder).cells[1].execution_count == 1
+
+
 def test_files_outside_the_output_folder_are_refused(tmp_path):
     source = tmp_path / "one.py"
     source.write_text(EN + ZH + "# %%\nopen('here.txt', 'w').close()\n", encoding="utf-8")
@@ -189,7 +209,7 @@ def test_sliders_leave_a_line(tmp_path):
     folder.mkdir()
     notebook = build.execute(build.build(source, "en"), folder)
     (output,) = outputs_of(notebook)
-    assert list(output.data) == ["text/plain"] and "sliders" in output.data["text/plain"]
+    assert output.name == "stdout" and "sliders" in output.text
     assert "widgets" not in notebook.metadata
 
 

@@ -173,6 +173,13 @@ def test_sliders_redraw_with_what_they_are_set_to(monkeypatch):
     assert drawn == [{"head": 2, "patch_size": 16}] and shown == ["head 2, patch_size 16"]
 
 
+def test_where_nobody_is_to_move_them_the_picture_is_drawn_once(monkeypatch, capsys):
+    monkeypatch.setenv("VIT_MS_STILL", "1")
+    drawn = []
+    visualize.interactive(lambda **values: drawn.append(values) or Figure(), head=(1, 4), patch_size=[8, 16])
+    assert drawn == [{"head": 1, "patch_size": 8}] and "sliders" in capsys.readouterr().out
+
+
 def test_without_ipywidgets_a_line_stands_where_the_sliders_were(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     visualize.interactive(lambda head: None, head=(1, 4))

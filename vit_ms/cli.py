@@ -140,6 +140,14 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--regrade", action="store_true", help="grade their sources again")
     verify.add_argument("--tokens", help="CSV with name and token of each learner")
 
+    group = actions.add_parser("class", help="a class's records as a table and a page")
+    group.add_argument("folder", help="with the JSON files of the learners")
+    group.add_argument("--roster", help="CSV with name, and group if wanted: who should be there")
+    group.add_argument("--schedule", help="CSV with day, notebook and due: who is late")
+    group.add_argument("--tokens", help="CSV with name and token of each learner")
+    group.add_argument("--timezone", help="of the camp (default Asia/Shanghai)")
+    group.add_argument("--output", help="folder (default that of the records)")
+
     models.add_argument("pattern", nargs="?", default="*", help="of model names, like 'vit_b*'")
 
     convert.add_argument("src", metavar="SRC", help="weights: .ckpt, .safetensors or Google's .npz")
@@ -275,7 +283,7 @@ def _doctor(args: argparse.Namespace) -> list[Path]:
 
 def _checkin(args: argparse.Namespace) -> list[Path]:
     from vit_ms import checkin
-    from vit_ms.checkin import card, record
+    from vit_ms.checkin import card, classroom, record
 
     given = {key: value for key, value in _given(args).items() if key != "action"}
     if args.action == "status":
@@ -283,6 +291,8 @@ def _checkin(args: argparse.Namespace) -> list[Path]:
         return []
     if args.action == "card":
         return card.card(run=given.pop("trained", None), **given)
+    if args.action == "class":
+        return classroom.class_view(**given)
     tokens = record.read_tokens(args.tokens) if args.tokens else None
     verdicts = record.verify(args.records, args.regrade, tokens, say=lambda path: print(f"grading {path}", flush=True))
     for verdict in verdicts:

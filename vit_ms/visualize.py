@@ -4,13 +4,14 @@ import contextlib
 import functools
 import io
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib import font_manager
+from matplotlib import font_manager, pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
@@ -91,8 +92,7 @@ def show(figure: Figure, en: str, zh: str) -> None:
         figure (Figure): of pyplot or of a function here; it is closed.
         en, zh (str): what the picture shows, one sentence in each language.
     """
-    from IPython.display import display  # what only notebooks need
-    from matplotlib import pyplot
+    from IPython.display import display  # only notebooks have it
 
     drawn, picture = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=80, facecolor="white")
@@ -107,12 +107,19 @@ def show(figure: Figure, en: str, zh: str) -> None:
 
 
 def interactive(draw: Callable[..., Figure], **choices: tuple | list) -> None:
-    """Sliders and menus that redraw a picture, in a notebook that runs; the page shows none where ipywidgets is absent.
+    """Sliders and menus that redraw a picture, in a notebook that runs; a line stands there where ipywidgets is absent.
+
+    With VIT_MS_STILL in the environment, as where notebooks are built, it draws once and leaves a line: nobody is there to
+    move a slider.
 
     Args:
         draw (Callable): a Figure from the chosen values, which it takes by name.
         choices: for each name either the lowest and the highest whole number, as a tuple, or a list to choose from.
     """
+    if os.environ.get("VIT_MS_STILL"):
+        pyplot.close(draw(**{name: values[0] for name, values in choices.items()}))
+        print("Run this cell to move the sliders. 运行本单元即可拖动滑块。")
+        return
     try:
         import ipywidgets
     except ImportError:

@@ -47,8 +47,8 @@
 #
 # `runtime.setup` 决定设备、执行模式和随机种子；`vit_ms.doctor` 列出所选的设置和已安装的版本，缺少什么也会给出解决办
 # 法。CPU 上的 “kernels can be fused”（算子可以融合）是指 MindSpore 能把相邻的逐元素运算合成一个算子，数据只需读写一
-# 遍。`device_target="auto"` 表示有昇腾 NPU 就用 NPU，否则用 CPU，所以
-# 在昇腾上**一行代码都不用改**。（如果希望找不到 NPU 时直接报错，而不是退回 CPU，就写 `device_target="Ascend"`。）
+# 遍。`device_target="auto"` 表示有昇腾 NPU 就用 NPU，否则用 CPU，所以在昇腾上**一行代码都不用改**。（如果希望找不到 NPU
+# 时直接报错，而不是退回 CPU，就写 `device_target="Ascend"`。）
 
 # %%
 import vit_ms  # before mindspore
@@ -566,6 +566,11 @@ print(f"equal after loading:  {np.array_equal(copy(inputs).asnumpy(), expected)}
 #
 # ### Where to go next
 #
+# - [Notebook 2](02_from_image_to_tokens.ipynb) takes the tokens of section 3 apart,
+#   [notebook 3](03_attention_by_hand.ipynb) the attention and [notebook 4](04_encoder_and_vit.ipynb) the whole encoder.
+#   [Notebook 5](05_data.ipynb) is about the data, [notebook 6](06_training.ipynb) about training,
+#   [notebook 7](07_evaluation_and_inference.ipynb) about what an accuracy is worth. From
+#   [notebook 8](08_transfer.ipynb) on come transfer, a look inside, ViT's relatives and the NPU.
 # - The whole recipe, 60 epochs, reading the mean of the patch tokens in place of the class token, and keeping the
 #   checkpoint with the best validation accuracy: `bash scripts/quickstart.sh` in a terminal, or only its training,
 #   `python -m vit_ms train --config digits`.
@@ -610,6 +615,10 @@ print(f"equal after loading:  {np.array_equal(copy(inputs).asnumpy(), expected)}
 #
 # ### 下一步
 #
+# - [第 2 节](02_from_image_to_tokens.ipynb)细讲本节第 3 部分的 token，[第 3 节](03_attention_by_hand.ipynb)手算注意力，
+#   [第 4 节](04_encoder_and_vit.ipynb)拆解整个编码器。[第 5 节](05_data.ipynb)讲数据，[第 6 节](06_training.ipynb)讲训练，
+#   [第 7 节](07_evaluation_and_inference.ipynb)讲准确率有多可信。[第 8 节](08_transfer.ipynb)起依次是迁移学习、观察网络内
+#   部、ViT 的近亲和 NPU。
 # - 运行完整的训练配方（60 个 epoch，用图像块 token 的平均值代替类别 token，并保留验证准确率最高的权重）：在终端运行
 #   `bash scripts/quickstart.sh`；只训练则运行 `python -m vit_ms train --config digits`。
 # - 改一处，再训练一次：`create_model("vit_nano_4", patch_size=2)` 有 65 个 token；`pool="mean"` 与训练配方的做法

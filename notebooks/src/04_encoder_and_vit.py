@@ -135,8 +135,9 @@ show(
 #
 # $$dx = \frac{g - \text{mean}(g) - h \, \text{mean}(g h)}{\sqrt{\sigma^2 + \epsilon}} \tag{2}$$
 #
-# The two subtracted terms are what $\mu$ and $\sigma$ cost: adding a constant to the token, or scaling it, changes
-# nothing in $h$, so no gradient points there.
+# The two subtracted terms are what $\mu$ and $\sigma$ cost: adding a constant to all numbers of the token, or
+# multiplying its deviation from the mean by a positive number, does not change $h$ (but for $\epsilon$), so the
+# gradient has no part in these two directions.
 
 # %% [markdown] lang="zh"
 # 橙色框内就是计算一个均值和一个方差所用的数。设 $\mu$ 和 $\sigma^2$ 是一个 token $x \in \mathbb{R}^D$ 的均值和方
@@ -149,8 +150,8 @@ show(
 #
 # $$dx = \frac{g - \text{mean}(g) - h \, \text{mean}(g h)}{\sqrt{\sigma^2 + \epsilon}} \tag{2}$$
 #
-# 被减去的两项正是 $\mu$ 和 $\sigma$ 的作用：给 token 整体加一个常数，或整体乘一个正数，$h$ 都不变，所以梯度在这两个方向
-# 上为零。
+# 被减去的两项来自 $\mu$ 和 $\sigma$：给 token 的所有数加上同一个常数，或把它们与均值的偏差同乘一个正数，$h$ 都不变
+# （$\epsilon$ 的影响除外），所以梯度在这两个方向上没有分量。
 
 # %%
 rng = np.random.default_rng(0)
@@ -217,21 +218,21 @@ show(
 # size and any number of tokens.
 #
 # > **Often told wrong.** Pictures that compare normalisations often let LayerNorm average over everything but the
-# > batch. That is how it is used for the maps of a convolutional network. In a Transformer it averages over the last
+# > batch. That is one way to use it on the maps of a convolutional network. In a Transformer it averages over the last
 # > axis only: each token is normalised by itself, and no token learns anything of the others here.
 # >
 # > Mind the defaults, too: `nn.LayerNorm` of MindSpore has $\epsilon = 10^{-7}$, the authors' ViT code has $10^{-6}$.
-# > With published weights take the $\epsilon$ they were trained with; `create_model` does.
+# > With published weights take the $\epsilon$ they were trained with; `create_model(name, pretrained=True)` does.
 
 # %% [markdown] lang="zh"
 # 批次越小，噪声越大。因此批归一化要维护滑动平均，评估时改用滑动平均：它在训练和评估时算的不是同一个函数。层归一化在两种
 # 情况下完全一样，与批大小、token 数都无关。
 #
-# > **常见误区。** 比较各种归一化的示意图里，层归一化常常画成对批次以外的所有维度取平均。卷积网络的特征图上确实是这样用
-# > 的；而在 Transformer 中，它只对最后一维取平均：每个 token 单独归一化，token 之间在这里没有任何信息交换。
+# > **常见误区。** 比较各种归一化的示意图里，层归一化常常画成对批次以外的所有维度取平均。在卷积网络的特征图上确实可以这
+# > 样用；而在 Transformer 中，它只对最后一维取平均：每个 token 单独归一化，token 之间在这里没有任何信息交换。
 # >
 # > 还要留意默认值：MindSpore 的 `nn.LayerNorm` 默认 $\epsilon = 10^{-7}$，论文作者的 ViT 代码用的是 $10^{-6}$。使用已发
-# > 布的权重时，应采用训练时的 $\epsilon$；`create_model` 会照此设置。
+# > 布的权重时，应采用训练时的 $\epsilon$；`create_model(name, pretrained=True)` 会照此设置。
 
 # %% [markdown] lang="en"
 # ## 3. The MLP and its GELU
@@ -240,8 +241,9 @@ show(
 #
 # $$\text{MLP}(z) = \text{GELU}(z W_1^T + b_1) \, W_2^T + b_2 \tag{3}$$
 #
-# GELU weights its input with the distribution function $\Phi$ of the normal distribution (Hendrycks & Gimpel 2016,
-# section 2). There is an exact form and one with tanh, from the days when the error function erf was slow:
+# GELU weights its input with the distribution function $\Phi$ of the standard normal distribution (Hendrycks & Gimpel
+# 2016, section 2). Its exact form needs the error function erf; a second form approximates it with tanh, which was
+# meant to be faster:
 #
 # $$\text{GELU}(a) = a \, \Phi(a) = \frac{a}{2} \left(1 + \text{erf}\frac{a}{\sqrt{2}}\right)
 # \approx \frac{a}{2} \left(1 + \tanh\left(\sqrt{\tfrac{2}{\pi}} \, (a + 0.044715 \, a^3)\right)\right) \tag{4}$$
@@ -253,8 +255,8 @@ show(
 #
 # $$\text{MLP}(z) = \text{GELU}(z W_1^T + b_1) \, W_2^T + b_2 \tag{3}$$
 #
-# GELU 用正态分布的分布函数 $\Phi$ 给输入加权（Hendrycks 与 Gimpel 2016，第 2 节）。它有精确形式，也有 tanh 近似；后者出
-# 自误差函数 erf 还算得很慢的年代：
+# GELU 用标准正态分布的分布函数 $\Phi$ 给输入加权（Hendrycks 与 Gimpel 2016，第 2 节）。精确形式要计算误差函数 erf；另
+# 一种形式用 tanh 近似，本意是算得更快：
 #
 # $$\text{GELU}(a) = a \, \Phi(a) = \frac{a}{2} \left(1 + \text{erf}\frac{a}{\sqrt{2}}\right)
 # \approx \frac{a}{2} \left(1 + \tanh\left(\sqrt{\tfrac{2}{\pi}} \, (a + 0.044715 \, a^3)\right)\right) \tag{4}$$
@@ -346,8 +348,8 @@ print(f"parameters {sum(p.size for p in mlp.get_parameters()):,} = 2 D M + M + D
 #
 # $$z_\ell = \text{MLP}(\text{LN}(z'_\ell)) + z'_\ell \tag{6}$$
 #
-# 下面的类照此写成。参数 `form` 可以去掉残差连接（`"no residual"`），也可以把层归一化移到相加之后（`"post-norm"`，下一节
-# 要用）。`keep_prob` 为 1 时，`DropPath` 不起任何作用。
+# 下面的类照此写成。参数 `form` 可以去掉残差连接（`"no residual"`），也可以把层归一化移到相加之后（`"post-norm"`，第 5
+# 部分要用）。`keep_prob` 为 1 时，`DropPath` 不起任何作用。
 
 
 # %%
@@ -459,9 +461,9 @@ show(
 # With residual connections each token keeps what it was, and the mean is only added.
 #
 # > **Often told wrong.** "Without residual connections the gradients vanish." In a plain deep network without
-# > normalisation they may. Here LayerNorm keeps all sizes in order, and the gradient of the MLPs is at least as large
-# > as with residual connections, in every block. What is lost is the **difference between the tokens**, and with it
-# > the gradient of the attention.
+# > normalisation they may. Here LayerNorm keeps all sizes in order, and the gradient of the MLPs is no smaller than
+# > with residual connections. What is lost is the **difference between the tokens**, and with it the gradient of q and
+# > k.
 
 # %% [markdown] lang="zh"
 # 没有残差连接时，几层之内一张图像的所有 token 就变成了同一个向量。注意力把每个 token 变成全体 token 的加权平均，平均再
@@ -470,7 +472,7 @@ show(
 # token 保留原来的内容，平均值只是叠加在上面。
 #
 # > **常见误区。** “没有残差连接，梯度就会消失。”没有归一化的深层网络可能如此。而这里层归一化使各层数值大小保持正常，MLP
-# > 的梯度在每一层都不小于有残差时。真正丢失的是 **token 之间的差别**，注意力的梯度也随之消失。
+# > 的梯度并不比有残差时小。真正丢失的是 **token 之间的差别**，q、k 的梯度也随之消失。
 
 # %% [markdown] lang="en"
 # ## 5. Pre-norm and post-norm
@@ -523,24 +525,26 @@ show(
 # %% [markdown] lang="en"
 # - **Signal.** In pre-norm every block adds to the stream and nothing normalises it, so it grows. This is why ViT needs
 #   one more LayerNorm behind the last block (equation 4 of the paper), and why a late block changes the stream less.
-# - **Gradient of the last block.** In pre-norm it is smaller in the deeper net, in post-norm it is not: the theory says
-#   about $1 / \sqrt{L}$ against no dependence on $L$ (Xiong et al. 2020, theorem 1). Large gradients near the output at
-#   the start are the reason given there why post-norm cannot do without a long warm-up of the learning rate.
+# - **Gradient of the last block.** In pre-norm it is smaller in the deeper net, in post-norm it hardly is: the bounds
+#   that theory gives for the MLP fall as $1 / \sqrt{L}$ in the first and do not depend on $L$ in the second (Xiong et
+#   al. 2020, theorem 1). Large gradients near the output at the start are the reason given there why post-norm needs a
+#   warm-up of the learning rate.
 # - **Attention.** Post-norm brings the stream back to size 1 after every addition, so each branch weighs as much as the
 #   first, and the averaging of all the attentions piles up: the tokens of the deep net end as nearly the same vector,
 #   and q and k of its late blocks hardly get a gradient.
 #
-# All this is about initial weights. Post-norm nets can be trained, and in the end be as good, but with more care.
+# All this is about initial weights. Post-norm nets can be trained, too, but with more care.
 
 # %% [markdown] lang="zh"
 # - **信号。** 在 pre-norm 中，每一层都往主干上叠加内容，却没有谁对主干做归一化，所以它逐层增大。因此 ViT 在最后一层之
 #   后还要再做一次层归一化（论文公式 4），靠后的层对主干的影响也相对较小。
-# - **末层的梯度。** pre-norm 网络越深，末层梯度越小，post-norm 则不然：理论结果是大约 $1 / \sqrt{L}$ 与不随 $L$ 变化
-#   （Xiong 等 2020，定理 1）。该文据此解释，post-norm 在训练初期靠近输出的梯度太大，所以离不开较长的学习率预热。
+# - **末层的梯度。** pre-norm 网络越深，末层梯度越小，post-norm 则相差不大：对 MLP 的梯度，理论给出的上界前者按
+#   $1 / \sqrt{L}$ 减小，后者与 $L$ 无关（Xiong 等 2020，定理 1）。该文据此解释，post-norm 在训练初期靠近输出的梯度太
+#   大，所以需要学习率预热。
 # - **注意力。** post-norm 每次相加之后都把主干拉回大小 1，所以每个分支的分量都与第一个相当，各层注意力的平均作用不断累
 #   积：深层网络的 token 最终几乎是同一个向量，靠后各层的 q、k 几乎得不到梯度。
 #
-# 以上说的都是初始权重。post-norm 网络同样可以训练，最终也可以同样好，只是要更加小心。
+# 以上说的都是初始权重。post-norm 网络同样可以训练，只是要更加小心。
 
 # %% [markdown] lang="en"
 # ## 6. Dropout and DropPath
@@ -549,8 +553,8 @@ show(
 # they drop is different:
 #
 # - **Dropout** drops single numbers, anywhere in the tensor.
-# - **DropPath** (stochastic depth, Huang et al. 2016) drops the whole branch $f$ of a sample: for this image the half
-#   block is then $0 + z$, as if it were not there.
+# - **DropPath** drops the whole branch $f$ of a sample: for this image the half block is then $0 + z$, as if it were
+#   not there. It comes from stochastic depth (Huang et al. 2016), where a whole batch leaves out a block.
 
 # %% [markdown] lang="zh"
 # ## 6. Dropout 与 DropPath
@@ -558,8 +562,8 @@ show(
 # 两者都在训练时把一部分置零，再把其余部分除以保留的比例；评估时什么也不做。区别在于丢弃的对象：
 #
 # - **Dropout** 丢弃张量中任意位置的单个数。
-# - **DropPath**（随机深度，Huang 等 2016）丢弃某个样本的整个分支 $f$：对这张图像，这半层的输出就是 $0 + z$，好像它不存
-#   在一样。
+# - **DropPath** 丢弃某个样本的整个分支 $f$：对这张图像，这半层的输出就是 $0 + z$，好像它不存在一样。它源自随机深度
+#   （Huang 等 2016），那里是让整个批次同时跳过一层。
 
 # %%
 branch = ops.ones((8, 17, 64))  # f(z) of eight images
@@ -690,9 +694,9 @@ print(f"ViT:     output {ours(images[:8]).shape},    max difference {difference:
 # | the last LayerNorm | $2 D$ |
 # | classifier | $(D + 1) K$ |
 #
-# With $M = 4 D$ a block has about $12 D^2$: one third in the attention, two thirds in the MLP. The number of heads is
-# not in the formula. The next cell compares it with the package's models; `no_init_parameters` builds them without
-# filling 2.5 GB with random numbers.
+# With $M = 4 D$ a block has about $12 D^2$: one third in the attention, two thirds in the MLP (`vit_nano_4` has
+# $M = 2 D$, so half and half). The number of heads is not in the formula. The next cell compares it
+# with the package's models; `no_init_parameters` builds them without filling 2.5 GB with random numbers.
 
 # %% [markdown] lang="zh"
 # `vit_ms` 的类在这几行之外还做了些事：检查参数、沿用课程检查点的参数名、提供其他位置编码和池化方式。可对照阅读
@@ -711,8 +715,8 @@ print(f"ViT:     output {ours(images[:8]).shape},    max difference {difference:
 # | 最后的层归一化 | $2 D$ |
 # | 分类器 | $(D + 1) K$ |
 #
-# 当 $M = 4 D$ 时，每层约有 $12 D^2$ 个参数：三分之一在注意力，三分之二在 MLP。公式里没有头数。下面与 `vit_ms` 的模型核
-# 对；`no_init_parameters` 使建模型时不必用随机数填满 2.5 GB 内存。
+# 当 $M = 4 D$ 时，每层约有 $12 D^2$ 个参数：三分之一在注意力，三分之二在 MLP（`vit_nano_4` 的 $M = 2 D$，所以各占一
+# 半）。公式里没有头数。下面与 `vit_ms` 的模型核对；`no_init_parameters` 使建模型时不必用随机数填满 2.5 GB 内存。
 
 
 # %%
@@ -766,13 +770,13 @@ show(
 # %% [markdown] lang="en"
 # > **Often told wrong.** "ViT-L/16 has 307 million parameters." Table 1 of the paper states 86, 307 and 632 million for
 # > Base, Large and Huge, without a patch size. The formula gives 304 million for L/16 with a classifier of 1,000
-# > classes, and 307 million for L/32. Base and Huge agree as B/16 and H/14. The patch size changes the embedding, the
-# > number of classes the classifier: say which ones you mean when you quote a count.
+# > classes, and 307 million for L/32. Huge agrees as H/14 with the classifier, Base as B/16 without it. The patch size
+# > changes the embedding, the number of classes the classifier: say which ones you mean when you quote a count.
 
 # %% [markdown] lang="zh"
 # > **常见误区。** “ViT-L/16 有 3.07 亿参数。”论文表 1 给出 Base、Large、Huge 的参数量为 8600 万、3.07 亿、6.32 亿，并
-# > 没有写明图像块边长。按公式计算，带 1000 类分类器的 L/16 是 3.04 亿，L/32 才是 3.07 亿。Base 和 Huge 则与 B/16、H/14
-# > 相符。图像块边长影响嵌入，类别数影响分类器：引用参数量时，要说清楚是哪一种。
+# > 没有写明图像块边长。按公式计算，带 1000 类分类器的 L/16 是 3.04 亿，L/32 才是 3.07 亿；Huge 与带分类器的 H/14 相
+# > 符，Base 则与不带分类器的 B/16 相符。图像块边长影响嵌入，类别数影响分类器：引用参数量时，要说清楚是哪一种。
 
 # %% [markdown] lang="en"
 # ## Summary
@@ -784,7 +788,7 @@ show(
 # - In pre-norm the stream grows and the gradients of the last block shrink with depth; it needs one LayerNorm at the
 #   end.
 # - Dropout drops numbers, DropPath a sample's branch, at a rate that grows with depth; both keep the expectation.
-# - A block has about $12 D^2$ parameters, two thirds of them in the MLP.
+# - With $M = 4 D$ a block has about $12 D^2$ parameters, two thirds of them in the MLP.
 #
 # ### Three questions
 #
@@ -828,7 +832,7 @@ show(
 # - 没有残差连接，注意力在几层之内就使所有 token 相同，q 和 k 得不到梯度。
 # - pre-norm 的主干信号逐层增大，末层梯度随深度变小；末尾还需要一个层归一化。
 # - Dropout 丢弃单个数，DropPath 丢弃样本的整个分支，丢弃率随深度增大；两者都保持期望不变。
-# - 每层约有 $12 D^2$ 个参数，其中三分之二在 MLP。
+# - $M = 4 D$ 时，每层约有 $12 D^2$ 个参数，其中三分之二在 MLP。
 #
 # ### 三道思考题
 #

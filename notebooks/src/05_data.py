@@ -10,7 +10,7 @@
 # |---|---|
 # | Time | about one minute of computing on a CPU with two cores, 15 to 20 minutes of reading |
 # | You need | Python and NumPy; [notebook 1](01_five_minutes_to_vit.ipynb) for the training step; no download |
-# | Papers | Cubuk et al., *RandAugment*, [arXiv 1909.13719](https://arxiv.org/abs/1909.13719); others in the text |
+# | Papers | Cubuk et al. 2020, *RandAugment*, [arXiv 1909.13719](https://arxiv.org/abs/1909.13719); more in the text |
 
 # %% [markdown] lang="zh"
 # # 数据：从文件到批次
@@ -23,18 +23,18 @@
 # |---|---|
 # | 用时 | 双核 CPU 上计算约一分钟，阅读 15 到 20 分钟 |
 # | 基础 | 会用 Python 和 NumPy；训练步的写法见 [notebook 1](01_five_minutes_to_vit.ipynb)；不需要下载任何数据 |
-# | 论文 | Cubuk 等，*RandAugment*，2020，[arXiv 1909.13719](https://arxiv.org/abs/1909.13719)；其余见正文 |
+# | 论文 | Cubuk 等 2020，*RandAugment*，[arXiv 1909.13719](https://arxiv.org/abs/1909.13719)；其余见正文 |
 
 # %% [markdown] lang="en"
 # ## 1. Set up
 #
-# The data pipeline runs on the host's processor whichever device computes the network, so nothing in this notebook
-# changes on Ascend.
+# The data pipeline built here runs on the host's processor whichever device computes the network, so nothing in this
+# notebook changes on Ascend.
 
 # %% [markdown] lang="zh"
 # ## 1. 准备环境
 #
-# 无论网络在哪种设备上计算，数据流水线总是在主机的 CPU 上运行，所以本节的代码在昇腾上无须改动。
+# 无论网络在哪种设备上计算，这里的数据流水线都在主机的 CPU 上运行，所以本节的代码在昇腾上无须改动。
 
 # %%
 import vit_ms  # before mindspore
@@ -161,11 +161,11 @@ show(
 # %% [markdown] lang="en"
 # ## 3. Broken images
 #
-# In every large collection some files are cut off, empty, or not images at all. This is worse than it sounds: for
-# some truncated JPEGs MindSpore's decoder divides by zero and **ends the process** (SIGFPE); there is no exception that
-# Python could catch, and a training of days is gone. So vit_ms decodes every file once with Pillow before anything is
-# trained, leaves out what is not sound, and names it. The verdicts are remembered: a file that has not changed is not
-# opened again the next time.
+# In every large collection some files are cut off, empty, or not images at all. This is worse than it sounds: for some
+# truncated JPEGs MindSpore's decoder divides by zero and **ends the process** (SIGFPE); there is no exception that
+# Python could catch, and a training of days ends there. So vit_ms decodes every file once with Pillow before anything
+# is trained, leaves out what is not sound, and names it. The verdicts are remembered: a file that has not changed is
+# not opened again the next time.
 #
 # The cell cuts one file in half, names a text `.jpg`, and opens the folder again.
 
@@ -173,8 +173,8 @@ show(
 # ## 3. 损坏的图像
 #
 # 数据集一大，总会有被截断的、空的、甚至根本不是图像的文件。这比听上去更严重：遇到某些截断的 JPEG，MindSpore 的解码器会
-# 除以零，**整个进程直接终止**（SIGFPE），Python 捕获不到任何异常，训练了几天的结果就此中断。因此 vit_ms 在训练之前先
-# 用 Pillow 把每个文件解码一遍，剔除有问题的文件并逐一列出。检查结果会保存下来，没有变动的文件下次不再打开。
+# 除以零，**整个进程直接终止**（SIGFPE），Python 捕获不到任何异常，跑了几天的训练就此中断。因此 vit_ms 在训练之前先用
+# Pillow 把每个文件解码一遍，剔除有问题的文件并逐一列出。检查结果会保存下来，没有变动的文件下次不再打开。
 #
 # 下面把一个文件截成一半，再把一段文本命名为 `.jpg`，然后重新打开这个文件夹。
 
@@ -197,13 +197,14 @@ listed = check_data(folder / "photos", output=folder / "broken.tsv")  # python -
 # under ImageNet's 1,000 classes. The labels are places in the list of all 1,000, which is what published ImageNet
 # weights predict. The cell is commented out: it needs a network, fetches 513 MB once (about as much again is unpacked
 # beside it), takes some minutes, and the photographs are for research under image-net.org's terms. Without a network,
-# put the zip into a folder and give its path as the second argument.
+# put the zip into a folder and give the folder's path as the second argument.
 
 # %% [markdown] lang="zh"
 # 检查规则见 [checking.py](../../vit_ms/data/checking.py)，其他数据集见 [docs/datasets.md](../../docs/datasets.md)。其
 # 中之一是**官方课程使用的 ImageNet 子集**：采用 ImageNet 1000 类的照片，标签是在全部 1000 类中的序号，与公开发布的
 # ImageNet 权重的输出一致。下面的代码默认注释掉了：它需要联网，首次下载 513 MB（解压后还要占用差不多的空间），耗时数分
-# 钟；照片仅限研究用途，须遵守 image-net.org 的条款。没有网络时，把 zip 放进一个文件夹，作为第二个参数传入即可。
+# 钟；照片仅限研究用途，须遵守 image-net.org 的条款。没有网络时，把 zip 放进一个文件夹，再把文件夹路径作为第二个参数传
+# 入即可。
 
 # %%
 # subset = open_dataset("imagenet_subset")  # or open_dataset("imagenet_subset", "folder_with_the_zip")
@@ -291,7 +292,7 @@ show(
 #
 # Which $\mu$ and $\sigma$ in equation 1? Those that the weights were trained with, nothing else. They need not be the
 # statistics of *your* images. The table says what some published weights expect; the numbers differ even between
-# publishers of the same architecture.
+# publishers of the same architecture ($p$ too).
 
 # %% [markdown] lang="zh"
 # > **常见误区。** MindSpore 官方课程的 ViT 教程验证时先缩放再做中心裁剪，推理时却把图像直接压成 224 × 224。这样一来，
@@ -301,32 +302,32 @@ show(
 # ## 5. 归一化参数属于权重
 #
 # 公式（1）中的 $\mu$ 和 $\sigma$ 该取什么？取训练这份权重时用的值，仅此而已，不必是*你的*图像的统计量。下表列出几种公
-# 开权重的要求：同一种结构，发布者不同，数值也可能不同。
+# 开权重的要求：同一种结构，发布者不同，数值（包括 $p$）也可能不同。
 
 # %%
 print(f"{'model':12} {'weights of':10} {'mean':23} {'std':23} {'p':5}  crop")
 for model, source in (
     ("vit_b_16", "google"),
     ("vit_b_16", "timm"),
-    ("vit_b_16", "mindcv"),
     ("vit_b_16", "course"),
     ("deit_s_16", "timm"),
     ("swin_t", "timm"),
+    ("swin_t", "mindcv"),
     ("convnext_t", "timm"),
 ):
     row = inputs(model, source)
     print(f"{model:12} {source:10} {row['mean']!s:23} {row['std']!s:23} {row['crop_pct']:<5}  {row['eval_crop']}")
 
 # %% [markdown] lang="en"
-# What does a mistake do? Solve equation 1 for $v$ with the wrong $\mu$ and $\sigma$: the pictures below are what the
-# network effectively sees. $\sigma = 0.229$ in place of $0.5$ raises the contrast by $0.5 / 0.229 \approx 2.2$. The
-# picture clips at black and white; the network gets values it has never met. Most answers may still be right, so
-# nothing but a lower accuracy gives this mistake away.
+# What does a mistake do? Normalise with the wrong $\mu$ and $\sigma$, then solve equation 1 for $v$ with those of the
+# weights: the pictures below are what the network effectively sees. $\sigma = 0.229$ in place of $0.5$ multiplies the
+# contrast by $0.5 / 0.229 \approx 2.2$. The picture clips at black and white; the network gets values it has never met.
+# Most answers may still be right, so nothing but a lower accuracy gives this mistake away.
 
 # %% [markdown] lang="zh"
-# 用错了会怎样？用错误的 $\mu$ 和 $\sigma$ 从公式（1）反解 $v$，下图就是网络实际“看到”的图像。把 $0.5$ 换成
-# $\sigma = 0.229$，对比度放大约 $0.5 / 0.229 \approx 2.2$ 倍；图中超出范围的部分被截成纯黑或纯白，网络得到的则是它从未
-# 见过的数值。多数图像也许仍能答对，唯一的迹象就是准确率偏低，所以这种错误很难察觉。
+# 用错了会怎样？先用错误的 $\mu$ 和 $\sigma$ 归一化，再用权重所要求的值从公式（1）反解 $v$，得到的下图就是网络实际“看到”
+# 的图像。本该是 $0.5$ 却用了 $\sigma = 0.229$，对比度就放大约 $0.5 / 0.229 \approx 2.2$ 倍；图中超出范围的部分被截成纯
+# 黑或纯白，网络得到的则是它从未见过的数值。多数图像也许仍能答对，唯一的迹象就是准确率偏低，所以这种错误很难察觉。
 
 # %%
 imagenet = Preprocessing(64, 3, mean, std)
@@ -405,9 +406,9 @@ show(
 # %% [markdown] lang="en"
 # ## 7. Mixing two images: Mixup and CutMix
 #
-# These two change the label as well. With $\lambda$ drawn from $\text{Beta}(\alpha, \alpha)$ (DeiT takes
-# $\alpha = 0.8$ for Mixup and 1 for CutMix), **Mixup** (Zhang et al.
-# 2018, [arXiv 1710.09412](https://arxiv.org/abs/1710.09412), section 1) averages two images and their one-hot labels:
+# These two change the label as well. With $\lambda$ drawn from $\text{Beta}(\alpha, \alpha)$ (DeiT's code takes
+# $\alpha = 0.8$ for Mixup and 1 for CutMix), **Mixup** (Zhang et al. 2018,
+# [arXiv 1710.09412](https://arxiv.org/abs/1710.09412), section 1) averages two images and their one-hot labels:
 #
 # $$\tilde{x} = \lambda x_A + (1 - \lambda) x_B, \qquad \tilde{y} = \lambda y_A + (1 - \lambda) y_B \tag{2}$$
 #
@@ -424,9 +425,9 @@ show(
 # %% [markdown] lang="zh"
 # ## 7. 混合两张图像：Mixup 与 CutMix
 #
-# 这两种方法连标签一起改变。从 $\text{Beta}(\alpha, \alpha)$ 中抽取 $\lambda$（DeiT 中 Mixup 取 $\alpha = 0.8$，CutMix
-# 取 1），**Mixup**（Zhang 等 2018，[arXiv 1710.09412](https://arxiv.org/abs/1710.09412)，第 1 节）对两张图像和它们的独
-# 热标签做加权平均：
+# 这两种方法连标签一起改变。从 $\text{Beta}(\alpha, \alpha)$ 中抽取 $\lambda$（DeiT 的代码中 Mixup 取 $\alpha = 0.8$，
+# CutMix 取 1），**Mixup**（Zhang 等 2018，[arXiv 1710.09412](https://arxiv.org/abs/1710.09412)，第 1 节）对两张图像和它
+# 们的独热标签做加权平均：
 #
 # $$\tilde{x} = \lambda x_A + (1 - \lambda) x_B, \qquad \tilde{y} = \lambda y_A + (1 - \lambda) y_B \tag{2}$$
 #
@@ -435,8 +436,8 @@ show(
 #
 # $$\tilde{x} = M \odot x_A + (1 - M) \odot x_B, \qquad \tilde{y} = \lambda y_A + (1 - \lambda) y_B \tag{3}$$
 #
-# `Augmentation.mix` 把批次中正数第几张与倒数第几张两两混合。下面用两张图像的批次验证这两个公式。CutMix 的 $\lambda$ 要
-# 在矩形被图像边界截去一部分之后再计算；如果直接用抽到的 $\lambda$，标签里就会多算进并不存在的像素。
+# `Augmentation.mix` 把批次的第 $i$ 张与倒数第 $i$ 张混合。下面用两张图像的批次验证这两个公式。CutMix 的 $\lambda$ 要在
+# 矩形被图像边界截去一部分之后再计算；如果直接用抽到的 $\lambda$，标签里就会多算进并不存在的像素。
 
 # %%
 A, B = 1, 2  # flower, temple
@@ -521,14 +522,14 @@ show(
 
 # %% [markdown] lang="en"
 # **The last batch** is rarely full. In training it is dropped: graph mode would compile a second graph for its shape,
-# and its gradient would be noisier than the others. Nothing is lost, for other images are left over each epoch. In
-# validation nothing may be dropped. `eval_batches` keeps the short batch (and `evaluate` fills it up and cuts the
+# and its gradient would be noisier than the others. Over the epochs nothing is lost, for each leaves other images over.
+# In validation nothing may be dropped. `eval_batches` keeps the short batch (and `evaluate` fills it up and cuts the
 # answers off again, so that one shape is compiled).
 
 # %% [markdown] lang="zh"
-# **最后一批**往往不满。训练时把它丢掉：图模式会为它的形状另外编译一张图，它的梯度噪声也比别的批次大。这不会损失什么，
-# 因为每个 epoch 剩下的图像都不一样。验证时则一张也不能丢：`eval_batches` 保留不满的那一批（`evaluate` 把它补满，算完再
-# 去掉补上的部分，这样只需编译一种形状）。
+# **最后一批**往往不满。训练时把它丢掉：图模式会为它的形状另外编译一张图，它的梯度噪声也比别的批次大。长期来看这不会损失
+# 什么，因为每个 epoch 剩下的图像都不一样。验证时则一张也不能丢：`eval_batches` 保留不满的那一批（`evaluate` 把它补满，
+# 算完再去掉补上的部分，这样只需编译一种形状）。
 
 # %%
 left_over = photos.size("train") - train_data.batches * batch_size
@@ -615,23 +616,24 @@ show(
 )
 
 # %% [markdown] lang="en"
-# On a quiet machine most of the time goes into decoding JPEGs, so smaller images help, and so does a second thread as
-# long as a core is free. (Run the cell again: what differs between two runs is noise, and on a busy machine there may
-# be more of it than of anything else.) MindRecord itself gains less here, where all files lie in memory after the
-# first reading; its time comes on the shared file system of a cluster, where opening a million small files is what
-# takes long.
+# What to expect on a quiet machine: most of the time goes into decoding JPEGs, so smaller images help, and so does a
+# second thread as long as a core is free. (Run the cell again: what differs between two runs is noise. On a busy
+# machine it may hide all of this, even the order of the bars.) MindRecord itself should gain less here, where all files
+# lie in memory after the first reading; its time comes on the shared file system of a cluster, where opening a million
+# small files is what takes long.
 #
 # Now the network: the same loop, with a clock on each side. "Waiting" is the time until the pipeline hands over a
-# batch. Beside the ViT-Ti on this CPU stands a stand-in for a fast device: it computes nothing and sleeps as long as a
+# batch. Beside the ViT-Ti on this device comes a stand-in for a fast one: it computes nothing and sleeps as long as a
 # device with 3,000 images a second would take.
 
 # %% [markdown] lang="zh"
-# 机器空闲时，时间主要花在 JPEG 解码上，所以图像小一些会快；只要还有空闲的核，多一个线程也会快。（再运行一次这个单元，
-# 两次之间的差别就是噪声；机器繁忙时，噪声可能盖过一切。）MindRecord 本身在这里好处较小，因为所有文件读过一遍就都在内存
-# 里了；它的用武之地是集群的共享文件系统，在那里，打开上百万个小文件才是最慢的。
+# 在空闲的机器上，应当看到：时间主要花在 JPEG 解码上，所以图像小一些会快；只要还有空闲的核，多一个线程也会快。（再运行一
+# 次上面的测量，两次之间的差别就是噪声；机器繁忙时，噪声可能盖过一切，连柱子的高低次序都会变。）MindRecord 本身在这里好
+# 处应当较小，因为所有文件读过一遍就都在内存里了；它的用武之地是集群的共享文件系统，在那里，打开上百万个小文件才是最慢
+# 的。
 #
-# 再看网络：同样的循环，两侧各计一次时。“等待”是流水线交出一个批次之前的时间。除了本机 CPU 上的 ViT-Ti，还放一个快速
-# 设备的替身：它什么都不算，只按每秒 3000 张图像的速度睡眠相应的时间。
+# 再看网络：同样的循环，两侧各计一次时。“等待”是流水线交出一个批次之前的时间。除了当前设备上的 ViT-Ti，还放一个快速设
+# 备的替身：它什么都不算，只按每秒 3000 张图像的速度睡眠相应的时间。
 
 # %%
 train_data = TrainBatches(photos, preprocessing, batch_size, Augmentation("crop"))
@@ -663,7 +665,7 @@ def wait_and_work(compute, batches):
     return 1000 * wait / batches, 1000 * work / batches
 
 
-measured = {both("ViT-Ti, this CPU", "本机 CPU"): wait_and_work(vit_ti, 3)}
+measured = {both("ViT-Ti, this device", "当前设备"): wait_and_work(vit_ti, 3)}
 measured[both("stand-in, 3,000/s", "替身")] = wait_and_work(stand_in, 12)
 for name, (wait, work) in zip(("ViT-Ti", "stand-in"), measured.values(), strict=True):
     share = wait / (wait + work)
@@ -681,8 +683,8 @@ axes.set(xlim=(0, 1), title=both("Where the time of a step goes", "一步的时�
 axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 show(
     figure,
-    "Shares of waiting and computing: ViT-Ti on this CPU hardly waits, the stand-in of a fast device mostly waits.",
-    "等待与计算各占的比例：本机 CPU 上的 ViT-Ti 几乎不等待，快速设备的替身大部分时间在等待。",
+    "Shares of waiting and computing in a step, for ViT-Ti on this device and for the stand-in of a fast device.",
+    "一步中等待与计算各占的比例：当前设备上的 ViT-Ti 与快速设备的替身。",
 )
 
 # %% [markdown] lang="en"
@@ -731,11 +733,12 @@ show(
 #
 # - [Notebook 6](06_training.ipynb): what happens to a batch in training.
 #   [Notebook 7](07_evaluation_and_inference.ipynb): how much a measured accuracy is worth.
-# - Train on this folder: `python -m vit_ms train --config course --data_dir runs/05_data/photos` shows the settings
-#   of a real fine-tuning run (it is a ViT-B/16: on a CPU end it after some steps).
+# - Train on this folder with the official course's settings, mended:
+#   `python -m vit_ms train --config course --data_dir runs/05_data/photos` (a ViT-B/16, here from random weights: on a
+#   CPU end it after some steps).
 # - Read the code: [transforms.py](../../vit_ms/data/transforms.py), [batches.py](../../vit_ms/data/batches.py),
 #   [checking.py](../../vit_ms/data/checking.py), [mindrecord.py](../../vit_ms/data/mindrecord.py).
-# - Read Touvron et al. 2021, *DeiT*, [arXiv 2012.12877](https://arxiv.org/abs/2012.12877), table 9: all of these
+# - Read Touvron et al. 2021, *DeiT*, [arXiv 2012.12877](https://arxiv.org/abs/2012.12877), table 9: most of these
 #   augmentations in one recipe.
 
 # %% [markdown] lang="zh"
@@ -770,9 +773,10 @@ show(
 #
 # - [notebook 6](06_training.ipynb)：批次在训练中的经历；[notebook 7](07_evaluation_and_inference.ipynb)：测得的准确率
 #   有多可信。
-# - 用这个文件夹训练：`python -m vit_ms train --config course --data_dir runs/05_data/photos` 展示了一次真实微调的全部
-#   设置（模型是 ViT-B/16，在 CPU 上跑几步就可以停下）。
+# - 用修正后的官方课程设置在这个文件夹上训练：
+#   `python -m vit_ms train --config course --data_dir runs/05_data/photos`（模型是 ViT-B/16，这里从随机权重开始，在 CPU
+#   上跑几步就可以停下）。
 # - 读代码：[transforms.py](../../vit_ms/data/transforms.py)、[batches.py](../../vit_ms/data/batches.py)、
 #   [checking.py](../../vit_ms/data/checking.py)、[mindrecord.py](../../vit_ms/data/mindrecord.py)。
-# - 读 Touvron 等 2021，*DeiT*，[arXiv 2012.12877](https://arxiv.org/abs/2012.12877) 的表 9：一份训练配方用齐了上述全部
-#   数据增强。
+# - 读 Touvron 等 2021，*DeiT*，[arXiv 2012.12877](https://arxiv.org/abs/2012.12877) 的表 9：同一份训练配方里用到了上述
+#   大部分数据增强。

@@ -151,18 +151,19 @@ show(
 # The loss is lowest where $p = q$, and there it is the entropy of $q$: $-(1-s) \ln (1-s) - s \ln \frac{s}{K-1}$. To go
 # on from there towards $p = 1$ the logits would have to grow without end; smoothing takes away the reason to do so.
 #
-# > **Often told wrong.** "Label smoothing 0.1" is two things. Here, and in the course's loss, the *other* classes
-# > share $s$ (equation 2). PyTorch, timm and `ops.cross_entropy` share it among *all* classes, the label too; their
-# > $s$ is ours times $K / (K - 1)$, as the cell shows. And a training loss that stays at 0.545 is not stuck: with
-# > $s = 0.1$ and ten classes nothing lower exists. Losses can only be compared for the same $s$.
+# > **Often told wrong.** "Label smoothing 0.1" is two things. Here, and in the course's loss, the *other* classes share
+# > $s$ (equation 2). The paper (section 7), PyTorch, timm and `ops.cross_entropy` share it among *all* classes, the
+# > label too; their $s$ is ours times $K / (K - 1)$, as the cell shows. And a training loss that stays at 0.545 is not
+# > stuck: with $s = 0.1$ and ten classes nothing lower exists. Losses can only be compared for the same $s$.
 
 # %% [markdown] lang="zh"
 # 损失在 $p = q$ 处最小，最小值就是 $q$ 的熵：$-(1-s) \ln (1-s) - s \ln \frac{s}{K-1}$。若要继续逼近 $p = 1$，logits 就
 # 得无限增大；标签平滑使这样做不再有好处。
 #
-# > **常见误区。** “标签平滑 0.1”有两种含义。这里和官方课程的损失函数由*其余*类别分享 $s$（公式 2）；PyTorch、timm 和
-# > `ops.cross_entropy` 则由包括正确类别在内的*所有*类别分享，它们的 $s$ 是这里的 $K / (K - 1)$ 倍，上面的代码已经验
-# > 证。另外，训练损失停在 0.545 不代表训练停滞：$s = 0.1$、共十类时，不存在更低的值。只有 $s$ 相同，损失才能相互比较。
+# > **常见误区。** “标签平滑 0.1”有两种含义。这里和官方课程的损失函数由*其余*类别分享 $s$（公式 2）；论文（第 7 节）、
+# > PyTorch、timm 和 `ops.cross_entropy` 则由包括正确类别在内的*所有*类别分享，它们的 $s$ 是这里的 $K / (K - 1)$ 倍，上
+# > 面的代码已经验证。另外，训练损失停在 0.545 不代表训练停滞：$s = 0.1$、共十类时，不存在更低的值。只有 $s$ 相同，损失
+# > 才能相互比较。
 
 # %% [markdown] lang="en"
 # ## 3. The optimizer: AdamW
@@ -232,28 +233,27 @@ for name, result in (("create_optimizer", once), ("nn.AdamWeightDecay", uncorrec
     print(f"{name:18}  {np.abs(result['bias'] - start['bias']).round(7) / lr}")
 
 # %% [markdown] lang="en"
-# The first step has length $\eta$ for **every** weight, whatever the size of its gradient: $m / \sqrt{v}$ is then
-# $g / |g|$. Only the sign of one noisy gradient counts, one reason for a warm-up.
+# Apart from the decay, the first step has length $\eta$ for **every** weight, whatever the size of its gradient:
+# corrected, $m / \sqrt{v}$ is then $g / |g|$. Only the sign of one noisy gradient counts, one reason for a warm-up.
 #
 # > **Often told wrong.** `nn.AdamWeightDecay` is taken for AdamW. It leaves the bias correction out, so its first step
 # > is $0.1 / \sqrt{0.001} \approx 3.2$ times as long. Another trap is the order of arguments: the third of
 # > `nn.Adam(params, lr, ...)` is $\beta_1$, so a momentum that is meant for SGD silently becomes $\beta_1$, as happens
 # > in the ViT notebook of the official MindSpore course.
 #
-# **Which parameters decay?** `decay_groups` takes the matrices only. Biases, the class token and the position
-# embedding are offsets, and a LayerNorm's $\gamma$ belongs near 1, not near 0: to pull them to zero makes the function
-# no simpler.
+# **Which parameters decay?** `decay_groups` takes the matrices only, a common choice: biases, the class token and the
+# position embedding are offsets, and a LayerNorm's $\gamma$ starts at 1; zero is no natural aim for them.
 
 # %% [markdown] lang="zh"
-# 第一步的长度对**每个**权重都是 $\eta$，与梯度大小无关：此时 $m / \sqrt{v}$ 就是 $g / |g|$，起作用的只有一个含噪声的梯
-# 度的符号。这也是需要预热的原因之一。
+# 不计衰减，第一步的长度对**每个**权重都是 $\eta$，与梯度大小无关：修正后的 $m / \sqrt{v}$ 此时就是 $g / |g|$，起作用的
+# 只有一个含噪声的梯度的符号。这也是需要预热的原因之一。
 #
 # > **常见误区。** 把 `nn.AdamWeightDecay` 当成 AdamW。它省去了偏差修正，第一步的长度是应有的
 # > $0.1 / \sqrt{0.001} \approx 3.2$ 倍。另一个陷阱是参数顺序：`nn.Adam(params, lr, ...)` 的第三个参数是 $\beta_1$，本想
 # > 给 SGD 用的 momentum 写在这里就悄悄成了 $\beta_1$；MindSpore 官方课程的 ViT 教程正是如此。
 #
-# **哪些参数要衰减？** `decay_groups` 只选矩阵。偏置、类别 token、位置编码只是偏移量，层归一化的 $\gamma$ 本应在 1 附近
-# 而不是 0 附近：把它们拉向零，并不会使函数更简单。
+# **哪些参数要衰减？** `decay_groups` 只选矩阵，这也是常见的做法：偏置、类别 token、位置编码只是偏移量，层归一化的
+# $\gamma$ 从 1 开始；对它们来说，零并不是自然的目标。
 
 # %%
 params = list(new_network().trainable_params())
@@ -299,9 +299,8 @@ show(
 )
 
 # %% [markdown] lang="en"
-# With AdamW both fall as $(1 - \eta \lambda)^t$, which is a number you can plan with: only $\eta \lambda$ counts, and
-# so the decay follows the learning rate's schedule. The paper of ViT gives weight decays of 0.03 to 0.3 (table 3);
-# they make sense for the decoupled kind only, which is that of flax, the library it was written with.
+# With AdamW both fall about as $(1 - \eta \lambda)^t$, whatever the gradients: only $\eta \lambda$ counts, and so the
+# decay follows the learning rate's schedule.
 #
 # ## 4. The learning-rate schedule
 #
@@ -311,13 +310,12 @@ show(
 # \eta_t = \frac{\eta}{2} \left(1 + \cos \pi \frac{t - T_w}{T - T_w}\right) \;\; (t > T_w) \tag{5}$$
 #
 # The **warm-up** keeps steps short while $v$ rests on few gradients and the network is still changing quickly. The
-# **decay** towards 0 lets the weights settle: near a minimum, with a constant rate, the noise of the batches would keep
-# them moving about. The schedule is one of *steps*, not of epochs.
+# **decay** towards 0 lets the weights settle: with a constant rate the noise of the batches would keep them moving
+# about. The schedule is one of *steps*, not of epochs.
 
 # %% [markdown] lang="zh"
-# AdamW 的两条曲线都按 $(1 - \eta \lambda)^t$ 下降，可以预先估算：起作用的只有 $\eta \lambda$，因此衰减的强度随学习率曲
-# 线变化。ViT 论文中 0.03 到 0.3 的权重衰减（表 3）只有对解耦的这一种才说得通，论文所用
-# 的 flax 库也正是这样做的。
+# AdamW 的两条曲线都大致按 $(1 - \eta \lambda)^t$ 下降，与梯度无关：起作用的只有 $\eta \lambda$，因此衰减的强度随学习
+# 率曲线变化。
 #
 # ## 4. 学习率曲线
 #
@@ -327,7 +325,7 @@ show(
 # \eta_t = \frac{\eta}{2} \left(1 + \cos \pi \frac{t - T_w}{T - T_w}\right) \;\; (t > T_w) \tag{5}$$
 #
 # **预热**：当 $v$ 只累积了很少几个梯度、网络变化还很剧烈时，步子要小。**衰减**到 0，则让权重稳定下来：如果学习率保持不
-# 变，到了最小值附近，批次带来的噪声会使权重一直晃动。学习率按*步*变化，而不是按 epoch 变化。
+# 变，批次带来的噪声会使权重一直晃动。学习率按*步*变化，而不是按 epoch 变化。
 
 # %%
 epochs, per_epoch, eta = 16, train_data.get_dataset_size(), 2e-3
@@ -390,34 +388,34 @@ for opt in ("sgd", "adamw"):
     print(f"{opt:5}  largest change {update:.0e}, largest difference {difference[worst]:.0e} in {worst}")
 
 # %% [markdown] lang="en"
-# With SGD the two agree to rounding. With AdamW nearly all does, too, but not the bias of q, k, v: it holds the bias
-# of the keys, which adds the same number to all scores of a row, and softmax does not see it. Its true gradient is
-# zero, the computed one is rounding noise, and Adam divides noise by its own size. It does no harm, for the output
-# does not depend on it, but it is a reason
-# not to compare two runs with Adam weight by weight.
+# With SGD the two agree to rounding. With AdamW the difference can be larger, most of all in the bias of q, k, v: that
+# of the keys adds the same number to all scores of a row, which softmax does not see. Its true gradient is zero, the
+# computed one is rounding noise, and Adam scales noise up like any gradient. It does no harm, for the output does not
+# depend on it; but do not compare two runs with Adam weight by weight.
 #
-# Accumulation is not the same as a large batch where the network looks across the batch: BatchNorm would see 16 images.
-# A ViT has none.
+# With BatchNorm, accumulation would not be the same as a large batch, for it would see 16 images at a time. A ViT has
+# none.
 #
 # ## 6. The training step in PyNative and graph mode
 #
 # Below is what `TrainStep` is at its core: forward pass and gradients, their norm, clipping, update. The same class
 # runs in both modes. **PyNative** calls operation after operation from Python. **Graph mode** first translates the
 # whole `construct`, with everything it calls and the backward pass, into one graph, makes it simpler (kernels are
-# fused, common parts computed once, memory planned), and then runs the graph without Python.
+# fused, common parts computed once, memory planned), and then runs the graph without Python. This compilation takes
+# time once, at the first step.
 
 # %% [markdown] lang="zh"
-# 用 SGD 时，两者只差舍入误差。用 AdamW 时几乎处处一致，只有 q、k、v 的偏置例外：其中 key 的偏置给同一行的所有分数加上
-# 同一个数，softmax 感觉不到它，它的真实梯度为零，算出来的只是舍入噪声，而 Adam 又把噪声除以噪声自身的大小。这并无害
-# 处，因为输出与它无关；但它提醒我们，两次 Adam 训练不宜逐个权重地比较。
+# 用 SGD 时，两者只差舍入误差。用 AdamW 时差异可能更大，尤其是 q、k、v 的偏置：其中 key 的偏置给同一行的所有分数加上同
+# 一个数，对 softmax 没有影响。它的真实梯度为零，算出来的只是舍入噪声，而 Adam 会像对待任何梯度一样把噪声放大。这并无害
+# 处，因为输出与它无关；但两次 Adam 训练不宜逐个权重地比较。
 #
-# 如果网络会跨样本计算，梯度累积就不等于大批次：批归一化每次只看到 16 张图像。ViT 没有批归一化。
+# 如果网络用批归一化，梯度累积就不等于大批次，因为它每次只看到 16 张图像。ViT 没有批归一化。
 #
 # ## 6. 动态图与图模式下的训练步
 #
-# 下面是 `TrainStep` 的核心：前向计算与梯度、梯度范数、裁剪、更新。同一个类在两种模式
-# 下都能运行。**动态图**（PyNative）由 Python 逐个调用算子。**图模式**（静态图）先把整个 `construct`、它调用的一切以及
-# 反向传播翻译成一张图，加以优化（融合算子、合并重复计算、规划内存），然后脱离 Python 执行这张图。
+# 下面是 `TrainStep` 的核心：前向计算与梯度、梯度范数、裁剪、更新。同一个类在两种模式下都能运行。**动态图**（PyNative）
+# 由 Python 逐个调用算子。**图模式**（静态图）先把整个 `construct`、它调用的一切以及反向传播翻译成一张图，加以优化（融合
+# 算子、合并重复计算、规划内存），然后脱离 Python 执行这张图。编译只在第一步花一次时间。
 
 
 # %%
@@ -470,10 +468,6 @@ print(f"loss and norm of the first {len(pynative_results)} steps agree: {same}")
 
 # %%
 times = {"PyNative": (pynative[0], np.median(pynative[1:])), "graph": (graph[0], np.median(graph[1:]))}
-gain = times["PyNative"][1] - times["graph"][1]
-print(f"the compilation pays from step {int((times['graph'][0] - times['PyNative'][0]) / gain) + 1} on")
-
-# %%
 figure, panels = plt.subplots(1, 2, figsize=(9, 2.6), layout="constrained")
 titles = (both("First step, seconds", "第一步，秒"), both("Each later step, milliseconds", "之后每步，毫秒"))
 for axes, title, place, unit in zip(panels, titles, (0, 1), (1, 1000), strict=True):
@@ -484,15 +478,15 @@ for axes, title, place, unit in zip(panels, titles, (0, 1), (1, 1000), strict=Tr
     axes.invert_yaxis()
 show(
     figure,
-    "In graph mode the first step takes seconds to compile, and each later step a fraction of PyNative's time.",
-    "图模式的第一步要花几秒编译，之后每步的时间只有动态图的几分之一。",
+    "Time of the first step and of each later step in both modes: graph mode compiles in the first.",
+    "两种模式下第一步与之后每步的用时：图模式在第一步中编译。",
 )
 
 # %% [markdown] lang="en"
 # ## 7. Clipping by the global norm
 #
-# The loop above noted the global norm of the gradients, over all $n$ numbers of all tensors together. Clipping shortens
-# them by one common factor where the norm is above $c$ (Pascanu et al. 2013, algorithm 1):
+# The loop above noted the global norm of the gradients, over all $n$ numbers of all tensors together. Where it is above
+# $c$, clipping shortens them by one common factor, so that the direction stays (Pascanu et al. 2013, algorithm 1):
 #
 # $$\|g\| = \sqrt{\textstyle\sum_{i=1}^{n} g_i^2}, \qquad
 # g \leftarrow g \cdot \min\left(1, \frac{c}{\|g\|}\right) \tag{6}$$
@@ -500,21 +494,19 @@ show(
 # %% [markdown] lang="zh"
 # ## 7. 按全局范数裁剪梯度
 #
-# 上面的循环记录了梯度的全局范数，即所有张量的全部 $n$ 个数合在一起的范数。范数超过 $c$ 时，裁剪用同一个系数把它们一起
-# 缩短（Pascanu 等 2013，算法 1）：
+# 上面的循环记录了梯度的全局范数，即所有张量的全部 $n$ 个数合在一起的范数。范数超过 $c$ 时，裁剪用同一个系数缩小所有梯
+# 度，方向不变（Pascanu 等 2013，算法 1）：
 #
 # $$\|g\| = \sqrt{\textstyle\sum_{i=1}^{n} g_i^2}, \qquad
 # g \leftarrow g \cdot \min\left(1, \frac{c}{\|g\|}\right) \tag{6}$$
 
 # %%
 g = (np.array([3.0, 0.0], np.float32), np.array([[4.0, 12.0]], np.float32))  # two tensors, norm 13
-norm = np.sqrt(sum((tensor**2).sum() for tensor in g))
-c = 1.0
+norm, c = np.sqrt(sum((tensor**2).sum() for tensor in g)), 1.0
+factor = min(1, c / norm)  # equation 6
 clipped = clip_by_global_norm(tuple(Tensor(tensor) for tensor in g), c)
-print(f"norm {norm:.0f}, factor {min(1, c / norm):.4f}")
-for tensor, short in zip(g, clipped, strict=True):
-    agrees = np.allclose(tensor * c / norm, short.asnumpy())
-    print(f"{tensor.ravel()!s:10} -> {short.asnumpy().ravel()}, as equation 6: {agrees}")
+difference = max(np.abs(tensor * factor - short.asnumpy()).max() for tensor, short in zip(g, clipped, strict=True))
+print(f"norm {norm:.0f}, factor {factor:.4f}, max difference to clip_by_global_norm {difference:.0e}")
 
 # %%
 norms = np.array([norm for _, norm in graph_results])
@@ -532,20 +524,14 @@ show(
 )
 
 # %% [markdown] lang="en"
-# Early in training the norm is far above 1 here, so nearly every step is clipped: every gradient is brought to the same
-# length.
-#
-# One factor for all tensors shortens the step and keeps its direction; clipping each tensor, or each number, on its own
-# would turn it.
+# Early in training the norm is well above 1 here, so nearly every gradient is clipped to the same length.
 #
 # > **Often told wrong.** "Clipping bounds the step." For SGD it does. Adam divides by $\sqrt{v}$, so gradients that are
 # > all clipped by the same factor give the same steps as without. What clipping does with Adam is to keep one
 # > extraordinary batch from dominating $m$ and $v$, and $v$ remembers for about $1 / (1 - \beta_2) = 1000$ steps.
 
 # %% [markdown] lang="zh"
-# 这里训练初期的范数远大于 1，几乎每一步都被裁剪：所有梯度都被缩到同样的长度。
-#
-# 所有张量共用一个系数，只缩短步长，不改变方向；如果每个张量或每个数各自裁剪，方向就变了。
+# 这里训练初期的范数明显大于 1，几乎每一步的梯度都被裁剪到同样的长度。
 #
 # > **常见误区。** “裁剪限制了步长。”对 SGD 是这样。Adam 要除以 $\sqrt{v}$，如果每次梯度都按同样的系数裁剪，更新与不裁
 # > 剪时相同。配合 Adam 时，裁剪的作用是不让某个异常的批次主导 $m$ 和 $v$，而 $v$ 的记忆长达约
@@ -594,13 +580,13 @@ for batch in (64, 64, 32, 32, 64):
 # A new batch size is a new graph. So a training pipeline drops or pads the last, short batch (`TrainBatches` leaves the
 # surplus images to other epochs, `evaluate` fills up the last batch and cuts the answers off again).
 #
-# Python that is not translated into the graph happens at compile time or not at all. Four cells try it:
+# Python that is not translated into the graph happens at compile time or not at all. Two cells try it:
 
 # %% [markdown] lang="zh"
 # 换一个批大小就要再编译一张图。所以训练流水线会丢弃或补齐最后那个不满的批次（`TrainBatches` 把余下的图像留给别的
 # epoch，`evaluate` 把最后一批补齐，再去掉多余的结果）。
 #
-# 没有被翻译进图里的 Python 代码，要么在编译时执行一次，要么根本不执行。用四个小例子试一试：
+# 没有被翻译进图里的 Python 代码，要么在编译时执行一次，要么根本不执行。用两个小例子试一试：
 
 
 # %%
@@ -619,56 +605,29 @@ class WithList(nn.Cell):
         return x + 1
 
 
-class WithIf(nn.Cell):
-    def construct(self, x):
-        if x.sum() > 0:
-            return x
-        return -x
-
-
-class WithTry(nn.Cell):
-    def construct(self, x):
-        try:
-            x = x + 1
-        except ValueError:
-            x = x - 1
-        return x
-
-
 one = Tensor(np.ones(1, np.float32))
 for mode in ("pynative", "graph"):
     runtime.setup(device_target="auto", mode=mode, seed=0)
-    drawing, listing, branching = WithNumPyRandom(), WithList(), WithIf()
+    drawing, listing = WithNumPyRandom(), WithList()
     drawn = {float(drawing(one)[0]) for _ in range(3)}
     for _ in range(3):
         listing(one)
-    branched = [float(branching(x)[0]) for x in (one, -one)]
-    try:
-        WithTry()(one)
-        tried = "runs"
-    except RuntimeError as error:
-        tried = str(error).splitlines()[0]
-    print(f"{mode:8}  3 calls of np.random: {len(drawn)} different, list.append: {len(listing.seen)} entries")
-    print(f"          if on a tensor: {branched}, try: {tried}")
+    print(f"{mode:8}  3 calls: np.random gave {len(drawn)} different numbers, the list has {len(listing.seen)} entries")
 
 # %% [markdown] lang="en"
 # - `np.random` was called once, and its number is a **constant** of the graph: every call adds the same. Random numbers
 #   must come from MindSpore's operations.
 # - The list stayed empty without a word. Return what you want to keep, or write it into a `Parameter`.
-# - `if` on a tensor is translated, both branches become part of the graph. `try` is refused, and so is, as a
-#   rule, going on in NumPy with `x.asnumpy()`.
-# - A `print` inside becomes an operation of the graph and prints at every call, with the values.
 #
-# If a cell behaves strangely, run it in PyNative mode: there Python is Python.
+# An `if` on a tensor's value is translated, and both branches become part of the graph; `try` is refused. If a cell
+# behaves strangely, run it in PyNative mode: there Python is Python.
 
 # %% [markdown] lang="zh"
 # - `np.random` 只调用了一次，得到的数成了图中的**常量**：每次加的都是同一个数。随机数必须由 MindSpore 的算子产生。
 # - 列表始终是空的，而且没有任何提示。要保留的东西请作为返回值，或写入 `Parameter`。
-# - 对张量的 `if` 会被翻译，两个分支都成为图的一部分。`try` 会被拒绝；用 `x.asnumpy()` 取出数值再用
-#   NumPy 计算，一般也不行。
-# - `construct` 里的 `print` 会变成图中的算子，每次调用都会打印，而且打印的是数值。
 #
-# 如果一个 Cell 表现异常，请换到动态图模式运行：在那里，Python 就是 Python。
+# 根据张量数值判断的 `if` 会被翻译，两个分支都成为图的一部分；`try` 则会报错。如果一个 Cell 表现异常，请换到动态图模式
+# 运行：在那里，代码就按普通 Python 执行。
 
 # %% [markdown] lang="en"
 # ## 9. Mixed precision
@@ -739,8 +698,8 @@ figure, axes = plt.subplots(figsize=(7.5, 3), layout="constrained")
 bins = np.arange(-40, 18)
 axes.hist(np.log2(g), bins, color=BLUE, alpha=0.8, label=both("gradients", "梯度"))
 axes.hist(np.log2(g) + 16, bins, color=ORANGE, alpha=0.6, label=both("times 65,536", "乘 65536"))
-axes.axvspan(-40, -25, color=GREY, alpha=0.5, linewidth=0, label=both("0 in fp16", "fp16 中为 0"))
-axes.axvspan(-25, -14, color=GREY, alpha=0.2, linewidth=0, label=both("imprecise in fp16", "fp16 精度不足"))
+axes.axvspan(-40, -25, color=GREY, alpha=0.5, linewidth=0, label=both("0 in fp16", "为 0"))
+axes.axvspan(-25, -14, color=GREY, alpha=0.2, linewidth=0, label=both("imprecise in fp16", "精度不足"))
 axes.axvline(16, color=RED, linestyle="--", label=both("overflow", "溢出"))
 axes.set(xlabel=both("logarithm of the size, base 2", "绝对值的对数，以 2 为底"), yticks=[], xlim=(-40, 18))
 axes.set_title(both("Gradients of vit_nano_4 and the range of fp16", "梯度与 fp16 的范围"))
@@ -752,8 +711,8 @@ show(
 )
 
 # %% [markdown] lang="en"
-# In this small net it is a few percent. Elsewhere it is more, and what is lost can decide: Micikevicius et al. (figure
-# 3) show a detector that does not train in fp16 without the following trick.
+# In this small net fp16 loses little. Elsewhere it is more, and what is lost can decide: Micikevicius et al. report a
+# detector that does not train in fp16 without the following trick.
 #
 # **Loss scaling** (Micikevicius et al. 2018, section 3.2) multiplies the loss by $2^{16}$, and with it, by the chain
 # rule, every gradient, and divides the gradients by it in float32 before the update. If one overflows, the step is left
@@ -768,13 +727,13 @@ show(
 # | `"bf16"` | inputs of matrix products rounded to bf16, if there are AMX units | products and activations |
 # | `"fp16"` | refused | products and activations, with loss scaling |
 #
-# Parameters, optimizer state, LayerNorm, softmax and loss are computed in float32 everywhere: they are sums of many
-# numbers or small updates, and a small share of the time. On Ascend this notebook runs as it is. For a long training in
-# fp16 give the loss scaler to `TrainStep(..., loss_scaler=engine.loss_scaler())`; the scripts do so by themselves.
+# Parameters, optimizer state, LayerNorm, softmax and loss stay in float32 everywhere: they are sums of many numbers or
+# small updates. To train in fp16 pass `TrainStep(..., loss_scaler=engine.loss_scaler())`; the scripts do so by
+# themselves.
 
 # %% [markdown] lang="zh"
-# 在这个小网络中只占百分之几；在别的网络中可能更多，而且足以影响成败：Micikevicius 等（图 3）举了一个检测网络，不用下面
-# 的办法，它在 fp16 下就训练不起来。
+# 在这个小网络中，fp16 丢失的并不多；在别的网络中可能更多，而且足以影响成败：Micikevicius 等报告了一个检测网络，不用下
+# 面的办法，它在 fp16 下就无法收敛。
 #
 # **损失缩放**（Micikevicius 等 2018，3.2 节）把损失乘以 $2^{16}$，按链式法则，所有梯度也都乘上了它；更新之前再在
 # float32 中除回来。一旦有梯度溢出，就跳过这一步，并把缩放系数减半；连续 2000 步正常则加倍
@@ -788,21 +747,19 @@ show(
 # | `"bf16"` | 处理器有 AMX 单元时，矩阵乘法的输入舍入为 bf16 | 矩阵乘法与激活值 |
 # | `"fp16"` | 不支持 | 矩阵乘法与激活值，配合损失缩放 |
 #
-# 参数、优化器状态、层归一化、softmax 和损失始终用 float32：它们要么是大量数的求和，要么是微小的更新，所占时间也不多。
-# 本节代码在昇腾上可以
-# 直接运行。用 fp16 做长时间训练时，请传入 `TrainStep(..., loss_scaler=engine.loss_scaler())`；训练脚本会自动加上。
+# 参数、优化器状态、层归一化、softmax 和损失始终用 float32：它们要么是大量数的求和，要么是微小的更新。用 fp16 训练时，
+# 请传入 `TrainStep(..., loss_scaler=engine.loss_scaler())`；训练脚本会自动加上。
 
 # %% [markdown] lang="en"
 # ## 10. Putting it together
 #
-# Three trainings of 16 epochs: the learning rate of section 4 with warm-up, a tenth of
-# it, and a much higher one that starts without warm-up. Each new `TrainStep` is compiled again, which is part of the
-# time.
+# Three trainings of 16 epochs: the learning rate of section 4 with warm-up, a tenth of it, and ten times as much
+# without warm-up. Each new `TrainStep` is compiled again, which is part of the time.
 
 # %% [markdown] lang="zh"
 # ## 10. 组装起来
 #
-# 训练三次，每次 16 个 epoch：第 4 部分的学习率加预热；它的十分之一；以及高得多而且没有预热的学习率。每个新的
+# 训练三次，每次 16 个 epoch：第 4 部分的学习率加预热；它的十分之一；以及它的十倍，而且没有预热。每个新的
 # `TrainStep` 都要重新编译，这也占了一部分时间。
 
 # %%
@@ -854,26 +811,26 @@ for name, history in runs.items():
 
 # %% [markdown] lang="en"
 # Look at the picture before reading on. The first run comes nearest to the lowest possible loss. With a tenth of the
-# rate the way is the same but there are too few steps to walk it: this run is not wrong, only slow. The third starts
-# with steps so long that the initial weights are lost at once; how much of this it makes good depends on luck, and
-# clipping does not save it (section 7). For another batch size, another rate: $k$ times the batch, $k$ times the rate
-# is the usual first guess (Goyal et al. 2017, [arXiv 1706.02677](https://arxiv.org/abs/1706.02677), section 2.1).
+# rate the loss falls, too, but 16 epochs are too few: this run is not wrong, only slow. The third starts with steps so
+# long that a few of them can move the weights further than their initial size. How far it recovers later may differ
+# from machine to machine; clipping does not prevent it (section 7). For another batch size, another rate: $k$ times the
+# batch, $k$ times the rate is the usual first guess (Goyal et al. 2017, [arXiv
+# 1706.02677](https://arxiv.org/abs/1706.02677), section 2.1).
 
 # %% [markdown] lang="zh"
-# 先看图，再往下读。第一次训练最接近理论最低的损失。学习率取十分之一时，走的是同一条路，只是步数不够：这样设置不算错，
-# 只是慢。第三次一开始步子就太大，初始权重立刻被冲掉；之后能补回多少要看运气，梯度裁剪也救不了它（见第 7 部分）。批大小
-# 变了，学习率也要变：批大小变为 $k$ 倍，学习率通常先试 $k$ 倍（Goyal 等
+# 先看图，再往下读。第一次训练最接近理论最低的损失。学习率取十分之一时，损失也在下降，只是 16 个 epoch 不够：这样设置不
+# 算错，只是慢。第三次一开始步长就太大，几步之内权重的改变量就可能超过初始值的大小；之后能恢复多少，不同机器上可能不同，
+# 梯度裁剪也防不住这一点（见第 7 部分）。批大小变了，学习率也要变：批大小变为 $k$ 倍，学习率通常先试 $k$ 倍（Goyal 等
 # 2017，[arXiv 1706.02677](https://arxiv.org/abs/1706.02677)，2.1 节）。
 
 # %% [markdown] lang="en"
 # ## Summary
 #
 # - Cross entropy with label smoothing has a lowest value above 0, the entropy of the target.
-# - AdamW divides by the size of the gradients, and keeps the weight decay out of this. Only matrices decay.
+# - AdamW divides by the size of the gradients, and keeps the weight decay out of this. Here only matrices decay.
 # - The schedule is one of steps: a warm-up for the time in which Adam's averages are young, then a decay to 0.
 # - Accumulated gradients are those of the large batch. Clipping by the global norm keeps the direction.
-# - Graph mode compiles `construct` once a shape. Python that is not part of the graph runs then or not
-#   at all.
+# - Graph mode compiles `construct` once a shape. Python that is not part of the graph runs then or not at all.
 # - fp16 lacks range, hence loss scaling; bf16 lacks precision; weights and sums stay in float32.
 #
 # ### Three questions
@@ -911,7 +868,7 @@ for name, history in runs.items():
 # ## 小结
 #
 # - 带标签平滑的交叉熵有一个大于 0 的最小值，即目标分布的熵。
-# - AdamW 把更新量除以梯度的大小，权重衰减则不参与其中。只有矩阵参与衰减。
+# - AdamW 按梯度的大小缩放更新量，权重衰减不参与缩放。这里只有矩阵衰减。
 # - 学习率按步变化：Adam 的滑动平均尚未积累起来时做预热，然后衰减到 0。
 # - 累积的梯度就是大批次的梯度。按全局范数裁剪不改变方向。
 # - 图模式对每种形状编译一次 `construct`；没有进入图里的 Python 代码要么在编译时执行，要么不执行。

@@ -80,13 +80,13 @@ for name, smoothing in {"smooth": 0.1, "hard": 0.0}.items():
 # %% [markdown] lang="en"
 # A run's folder has all that it takes to use the network later. `last.ckpt` holds the weights after the last epoch,
 # `best.ckpt` those with the best validation accuracy, and **`run.json`** what the weights alone do not say: the model
-# and its arguments, the names of the classes, the preprocessing. `RunInfo.read` finds it beside the checkpoint,
-# builds the network and `load_weights` fills it, all or nothing.
+# and its arguments, the names of the classes, the preprocessing. `RunInfo.read` finds it beside the checkpoint, its
+# `network()` builds the network, and `load_weights` fills that, all or nothing.
 
 # %% [markdown] lang="zh"
 # 训练文件夹里有日后使用这个网络所需的一切：`last.ckpt` 是最后一个 epoch 的权重，`best.ckpt` 是验证准确率最高的权
-# 重，**`run.json`** 则记录权重本身说不出来的内容：模型及其参数、类别名称、预处理方式。`RunInfo.read` 从权重旁边读取它
-# 并建立网络， `load_weights` 再把权重装进去，要么全部成功，要么什么都不改。
+# 重，**`run.json`** 则记录权重本身说不出来的内容：模型及其参数、类别名称、预处理方式。`RunInfo.read` 从权重旁边读取
+# 它，`network()` 据此建立网络，`load_weights` 再把权重装进去，要么全部成功，要么什么都不改。
 
 # %%
 print("files:", ", ".join(sorted(path.name for path in (folder / "smooth").glob("[!.]*.*"))))
@@ -139,8 +139,8 @@ print(f"mean of one {accuracies.mean():.2%}, mean of the best of twenty {accurac
 #
 # `log_probabilities` gives $\ln p$. The last batch is short (180 = 2 · 64 + 52): it is filled up with copies to the
 # compiled shape and the copies' answers are cut off. The cell checks that this, and the batch size altogether,
-# changes no answer: each image goes through ViT on its own. (Batch normalisation in training mode would break this;
-# ViT has none.)
+# changes no answer beyond rounding: each image goes through ViT on its own. (Batch normalisation in training mode
+# would break this; ViT has none.)
 #
 # Of ten classes top-5 says little: a guess is right half of the time.
 
@@ -155,8 +155,8 @@ print(f"mean of one {accuracies.mean():.2%}, mean of the best of twenty {accurac
 # \text{loss} = -\frac{1}{n} \sum_{i=1}^{n} \ln p_{i, y_i} \tag{1}$$
 #
 # `log_probabilities` 给出 $\ln p$。最后一个批次不满（180 = 2 · 64 + 52）：先用重复的图像补到已编译的形状，再把补上的结
-# 果去掉。下面的代码验证，这样做以及改变批次大小都不影响任何一张图像的结果：在 ViT 中各张图像互不相干。（训练模式下的批
-# 归一化会破坏这一点，而 ViT 没有批归一化。）
+# 果去掉。下面的代码验证，这样做以及改变批次大小都不影响任何一张图像的结果，差别只有舍入误差：在 ViT 中各张图像互不相
+# 干。（训练模式下的批归一化会破坏这一点，而 ViT 没有批归一化。）
 #
 # 只有十类时，top-5 说明不了什么：随便猜也有一半能猜中。
 
@@ -200,7 +200,7 @@ print(f"\nbatches of 64 and of 50: largest difference of ln p {abs(other - val_l
 # The 360 test digits are a sample. With another sample of the same kind the accuracy $\hat{p}$ would vary with the
 # standard error $\sqrt{\hat{p} (1 - \hat{p}) / n}$. The customary interval $\hat{p} \pm 1.96$ standard errors is poor
 # near 100 %: it may reach above 1, and for a network without an error it has length 0. The **Wilson interval** (1927)
-# asks instead which true accuracies are compatible with what was seen, with $z = 1.96$ for 95 %:
+# asks instead which true accuracies are compatible with what was seen, with $z = 1.96$ for 95 % (no logit here):
 #
 # $$\frac{1}{1 + z^2 / n} \left( \hat{p} + \frac{z^2}{2n} \pm z \sqrt{\frac{\hat{p} (1 - \hat{p})}{n} +
 # \frac{z^2}{4 n^2}} \right) \tag{2}$$
@@ -214,7 +214,7 @@ print(f"\nbatches of 64 and of 50: largest difference of ln p {abs(other - val_l
 # 360 张测试图像只是一个样本。换一批同类图像，准确率 $\hat{p}$ 会随之波动，标准误差是
 # $\sqrt{\hat{p} (1 - \hat{p}) / n}$。常用的
 # $\hat{p} \pm 1.96$ 倍标准误差在接近 100% 时很不准：上界可能超过 1，而一个错误都没有时，区间长度又成了 0。**Wilson
-# 区间**（1927）换了一个问法：哪些真实准确率与观察到的结果相容？取 $z = 1.96$ 对应 95%：
+# 区间**（1927）换了一个问法：哪些真实准确率与观察到的结果相容？取 $z = 1.96$ 对应 95%（这里的 $z$ 不是 logits）：
 #
 # $$\frac{1}{1 + z^2 / n} \left( \hat{p} + \frac{z^2}{2n} \pm z \sqrt{\frac{\hat{p} (1 - \hat{p})}{n} +
 # \frac{z^2}{4 n^2}} \right) \tag{2}$$
@@ -242,16 +242,17 @@ for name, (low, high) in {
     print(f"{name:20}  {low:.2%} to {high:.2%}")
 
 # %% [markdown] lang="en"
-# The interval is several points long; a difference of one point between two networks means nothing here. But two
-# networks tested on the **same** images can be compared more sharply: only images on which they disagree count. If
-# both were equally good, each disagreement would be a coin toss (McNemar's test in its exact form). A small $p$, say
-# below 0.05, would speak for a difference. Neither covers what another seed of the training would change: for that,
-# train several times.
+# The interval is several points long; by itself a difference of one point between two networks says little here. But
+# two networks tested on the **same** images can be compared more sharply: only images that exactly one of them gets
+# right count. If both were equally good, each of these would be a coin toss (McNemar's test in its exact form). A small
+# p-value, say below 0.05, would speak for a difference. Neither the interval nor the test covers what another seed of
+# the training would change: for that, train several times.
 
 # %% [markdown] lang="zh"
-# 这个区间有好几个百分点长，两个网络相差一个百分点在这里说明不了什么。不过，在**同一批**图像上测试的两个网络可以比得更
-# 细：只看两者一对一错的图像。如果两者水平相当，每一次分歧就像抛一次硬币（McNemar 检验的精确形式）；$p$ 值很小（比如小
-# 于 0.05）才说明确有差别。这两种方法都不包括换一个训练种子带来的变化，要了解后者，只能多训练几次。
+# 这个区间有好几个百分点长，单凭一个百分点的差距，在这里分不出两个网络的高下。不过，在**同一批**图像上测试的两个网络可
+# 以比得更细：只看两者一对一错的图像。如果两者水平相当，每一张这样的图像就像抛一次硬币（McNemar 检验的精确形式）；p 值
+# 很小（比如小于 0.05），才有理由认为两者有差别。区间和检验都不包括换一个训练种子带来的变化，要了解后者，只能多训练几
+# 次。
 
 # %%
 log_p_hard, _ = answers(networks["hard"], "test")
@@ -305,7 +306,7 @@ figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
 axes.errorbar(range(10), per_class, np.abs(intervals.T - per_class), fmt="o", color=BLUE, capsize=4)
 axes.axhline(accuracy, color=ORANGE, linestyle="--", label=both("all images", "全部图像"))
 axes.set(xticks=range(10), xlabel=both("digit", "数字"), ylabel=both("accuracy", "准确率"), ylim=(None, 1.02))
-axes.legend(loc="lower right")
+axes.legend(loc="lower right", bbox_to_anchor=(1, 1))
 axes.grid(axis="y", alpha=0.3)
 show(
     figure,
@@ -339,9 +340,10 @@ show(
 # %% [markdown] lang="en"
 # ## 6. Calibration: do the probabilities mean anything?
 #
-# A network is **calibrated** if, of all answers that it gives with confidence 0.8, 80 % are right. The confidence is
-# $c_i = \max_k p_{i,k}$. Put the images into $M$ bins $B_1, \dots, B_M$ by confidence and compare in each bin the
-# accuracy with the mean confidence. The **expected calibration error** is the mean gap (Guo et al. 2017, section 2):
+# A network is **calibrated** if, of all answers that it gives with confidence 0.8, 80 % are right, and so on for every
+# other value. The confidence is $c_i = \max_k p_{i,k}$. Put the images into $M$ bins $B_1, \dots, B_M$ by confidence
+# and compare in each bin the accuracy with the mean confidence. The **expected calibration error** is the mean gap,
+# each bin weighted by its share of the images (Guo et al. 2017, section 2):
 #
 # $$\text{ECE} = \sum_{m=1}^{M} \frac{|B_m|}{n} \left| \text{acc}(B_m) - \text{conf}(B_m) \right| \tag{3}$$
 #
@@ -352,10 +354,9 @@ show(
 # %% [markdown] lang="zh"
 # ## 6. 校准：这些概率可信吗？
 #
-# 如果在所有置信度为 0.8 的回答中，恰有 80% 是对的，就说网络是**校准的**。置信度是 $c_i = \max_k p_{i,k}$。把图像按置信
-# 度分进
-# $M$ 个区间 $B_1, \dots, B_M$，在每个区间里比较准确率与平均置信度，两者差距的加权平均就是**期望校准误差**（Guo 等
-# 2017，第 2 节）：
+# 如果在所有置信度为 0.8 的回答中，恰有 80% 是对的，对其他置信度也都如此，就说网络是**校准的**。置信度是
+# $c_i = \max_k p_{i,k}$。把图像按置信度分进 $M$ 个区间 $B_1, \dots, B_M$，在每个区间里比较准确率与平均置信度，两者差距
+# 按图像张数加权平均，就是**期望校准误差**（Guo 等 2017，第 2 节）：
 #
 # $$\text{ECE} = \sum_{m=1}^{M} \frac{|B_m|}{n} \left| \text{acc}(B_m) - \text{conf}(B_m) \right| \tag{3}$$
 #
@@ -413,17 +414,17 @@ draw_reliability(middle, log_p_hard, both("no smoothing", "无标签平滑"))
 left.legend(loc="upper left", fontsize=8)
 show(
     figure,
-    "Reliability diagrams with and without label smoothing; with it the bars stand above the diagonal.",
-    "有无标签平滑的可靠性图；有标签平滑时柱子高于对角线。",
+    "Reliability diagrams with and without label smoothing; with it most images are in bars above the diagonal.",
+    "有无标签平滑的可靠性图；有标签平滑时，多数图像所在的柱子高于对角线。",
 )
 
 # %% [markdown] lang="en"
 # The number on a bar is how many images the bin has; a bar of a few images says little. With label smoothing
-# the network is **less sure than it is right**: its target never gave more than 0.9 to any class, so its confidence
-# stays below. (The distorted digits of training push the same way: they are harder than those of the test.) Label
-# smoothing is often praised for better calibration, and for large networks that are too sure it does help (Müller et
-# al. 2019, [arXiv 1906.02629](https://arxiv.org/abs/1906.02629)). It pushes all confidences down, and whether that is
-# towards the diagonal or away from it depends on where they were.
+# the network is **less sure than it is right**: its target never gave more than 0.9 to any class, which holds the
+# confidence down even where the answer is as good as certain. (The distorted digits of training probably push the same
+# way: they are harder than those of the test.) Label smoothing is often praised for better calibration, and for large
+# networks that are too sure it does help (Müller et al. 2019, [arXiv 1906.02629](https://arxiv.org/abs/1906.02629)). It
+# lowers the confidence, and whether that is towards the diagonal or away from it depends on where it was.
 #
 # ## 7. One parameter that mends it: the temperature
 #
@@ -437,10 +438,10 @@ show(
 
 # %% [markdown] lang="zh"
 # 柱上的数字是区间里的图像张数；只有几张图像的柱子说明不了什么。用了标签平滑的网络**实际比它自认为的更准**：训练目标给
-# 任何一类的概率都不超过 0.9，置信度自然上不去。（训练用的变形数字也起同样的作用：它们比测试数字更难认。）常有人说标签
-# 平滑能改善校准；对过于自信的大网络，它确实有帮助（Müller 等 2019，
-# [arXiv 1906.02629](https://arxiv.org/abs/1906.02629)）。但它只是把所有置信度往下压，究竟是压向对角线还是远离对角线，
-# 要看原来在哪里。
+# 任何一类的概率都不超过 0.9，即使是十拿九稳的图像，置信度也被压低了。（训练用的变形数字大概也起同样的作用：它们比测试
+# 数字更难认。）常有人说标签平滑能改善校准；对过于自信的大网络，它确实有帮助（Müller 等 2019，
+# [arXiv 1906.02629](https://arxiv.org/abs/1906.02629)）。但它只是把置信度往下压，究竟是压向对角线还是远离对角线，要看原
+# 来在哪里。
 #
 # ## 7. 一个参数就能修正：温度
 #
@@ -546,13 +547,13 @@ show(
 #
 # The package brings ten digits as PNG files. Inference is five lines: read the file, prepare it **with the
 # preprocessing of run.json**, stack, ask, name the class. `python -m vit_ms predict --ckpt_path ... --images ...`
-# does the same and draws the answers.
+# does the same, without the temperature, and draws the answers.
 
 # %% [markdown] lang="zh"
 # ## 9. 识别图像文件，再谈预处理
 #
 # vit_ms 自带十张 PNG 格式的数字图像。推理只要五步：读文件，**按 run.json 中的预处理**处理，堆成批次，送入网络，写出类
-# 别名称。命令行 `python -m vit_ms predict --ckpt_path ... --images ...` 做的是同样的事，并画出结果。
+# 别名称。命令行 `python -m vit_ms predict --ckpt_path ... --images ...` 做的是同样的事（不用温度），并画出结果。
 
 # %%
 files = sorted((Path(vit_ms.__file__).parent / "data/samples/digits").glob("*.png"))
@@ -677,14 +678,15 @@ show(
 # %% [markdown] lang="en"
 # The strangers are less sure on average, and the threshold keeps many of them out: the largest probability is the
 # simplest detector of such images (Hendrycks & Gimpel 2017, [arXiv 1610.02136](https://arxiv.org/abs/1610.02136)).
-# But some get through with a confidence that a digit would be proud of. Calibration does not help: it was measured on
-# digits, and promises something about digits only. Who must reject other images needs examples of them to measure the
-# rejection on.
+# But the shares printed above get through, some with a confidence that a digit would be proud of. Calibration does not
+# help: it was measured on digits, and promises something about digits only. Who must reject other images needs examples
+# of them to measure the rejection on.
 
 # %% [markdown] lang="zh"
 # 这些“外来者”的平均置信度较低，阈值能挡住其中许多：用最大概率来判断，是最简单的检测方法（Hendrycks 与 Gimpel
-# 2017，[arXiv 1610.02136](https://arxiv.org/abs/1610.02136)）。但仍有一些以不亚于真正数字的置信度混了过去。校准也帮不
-# 上忙：它是在数字上测的，只对数字有意义。如果必须拒绝其他图像，就要有这类图像的样本，用它们来测量拒绝的效果。
+# 2017，[arXiv 1610.02136](https://arxiv.org/abs/1610.02136)）。但仍有上面打印出的那么多混了过去，有的置信度不亚于真正的
+# 数字。校准也帮不上忙：它是在数字上测的，只对数字有意义。如果必须拒绝其他图像，就要有这类图像的样本，用它们来测量拒绝的
+# 效果。
 
 # %% [markdown] lang="en"
 # ## Summary

@@ -9,7 +9,7 @@
 # | | |
 # |---|---|
 # | Time | one to two minutes of computing on a CPU with two cores, 15 to 20 minutes of reading |
-# | You need | [notebook 2](02_from_image_to_tokens.ipynb), patches; [notebook 11](11_swin.ipynb), Swin, helps |
+# | You need | [notebook 4](04_encoder_and_vit.ipynb), the block of ViT; [notebook 11](11_swin.ipynb), Swin, helps |
 # | Papers | Liu et al., *A ConvNet for the 2020s*, 2022, [arXiv 2201.03545](https://arxiv.org/abs/2201.03545) |
 # | | He et al., ResNet, 2016, [arXiv 1512.03385](https://arxiv.org/abs/1512.03385) |
 
@@ -23,7 +23,7 @@
 # | | |
 # |---|---|
 # | 用时 | 双核 CPU 上计算一到两分钟，阅读 15 到 20 分钟 |
-# | 基础 | [第 2 节](02_from_image_to_tokens.ipynb)的图像块；读过[第 11 节](11_swin.ipynb)的 Swin 更好 |
+# | 基础 | [第 4 节](04_encoder_and_vit.ipynb)的 ViT 编码器；读过[第 11 节](11_swin.ipynb)的 Swin 更好 |
 # | 论文 | Liu 等，*A ConvNet for the 2020s*，2022，[arXiv 2201.03545](https://arxiv.org/abs/2201.03545) |
 # | | He 等，ResNet，2016，[arXiv 1512.03385](https://arxiv.org/abs/1512.03385) |
 
@@ -115,17 +115,18 @@ for (name, network), (flops, top1) in zip(road.items(), paper, strict=True):
 #
 # > **Often told wrong.** The paper's "GFLOPs" are multiply-adds, as in most of the vision literature. In floating point
 # > operations, an addition and a multiplication each, ResNet-50 takes 8.2 billion, not 4.1. And the largest single gain
-# > in figure 2 is no step of the road: the newer training recipe alone takes ResNet-50 from 76.1 % to 78.8 %. To compare
-# > architectures, compare them under one recipe.
+# > is no step of the road: before the first step the newer training recipe alone takes ResNet-50 from 76.1 % to 78.8 %
+# > (section 2.1). To compare architectures, compare them under one recipe.
 #
 # The steps, with what each takes from Transformers:
 #
 # 1. **Stage ratio.** Blocks per stage from (3, 4, 6, 3) to (3, 3, 9, 3), the 1 : 1 : 3 : 1 of Swin-T.
 # 2. **Patchify stem.** The 7 × 7 convolution with stride 2 and the max pooling give way to 4 × 4 kernels with stride 4,
 #    patches that do not overlap.
-# 3. **Depthwise convolution**, one kernel a channel: places are mixed within a channel, as attention does within a head,
-#    and channels by the 1 × 1 convolutions. Alone it saves nearly half of the computing and loses accuracy (78.3 %); the
-#    money is spent on width, 64 to 96 channels in the first stage, as Swin-T has. (The package has both in one network.)
+# 3. **Depthwise convolution**, one kernel a channel: places are mixed within a channel, as attention does within a
+#    head, and channels by the 1 × 1 convolutions. Alone it saves nearly half of the computing and loses accuracy
+#    (78.3 %); what is saved, and more, is spent on width, 64 to 96 channels in the first stage, as Swin-T has. (The
+#    package has both in one network.)
 # 4. **Inverted bottleneck.** Narrow, wide, narrow in the place of wide, narrow, wide: the MLP of a Transformer has its
 #    hidden layer four times as wide.
 # 5. **Depthwise first.** In a Transformer attention comes before the MLP. Moved up, the depthwise convolution works on
@@ -139,16 +140,16 @@ for (name, network), (flops, top1) in zip(road.items(), paper, strict=True):
 # 论文数值取自图 2（两位小数的 GFLOPs 来自附录中对应的表；ConvNeXt-T 取自表 1），与这里算出的一致。
 #
 # > **常见误区。** 论文里的 “GFLOPs” 其实是乘加次数，视觉文献大多如此。如果加法、乘法各算一次浮点运算，ResNet-50 是 82
-# > 亿次，而不是 41 亿次。另外，图 2 中单次提升最大的并不是哪一步结构改动：仅仅换用新的训练方法，ResNet-50 就从 76.1 % 升到
-# > 78.8 %。要比较结构，就要用同一套训练方法。
+# > 亿次，而不是 41 亿次。另外，单次提升最大的并不是哪一步结构改动：在第一步之前，仅仅换用新的训练方法，ResNet-50 就从 76.1 %
+# > 升到 78.8 %（2.1 节）。要比较结构，就要用同一套训练方法。
 #
 # 各步的内容，以及它向 Transformer 借鉴了什么：
 #
 # 1. **各 stage 的比例**：残差块数从 (3, 4, 6, 3) 改为 (3, 3, 9, 3)，即 Swin-T 的 1 : 1 : 3 : 1。
 # 2. **图像块式的 stem**：步长 2 的 7 × 7 卷积和最大池化换成步长 4 的 4 × 4 卷积，即互不重叠的图像块。
-# 3. **逐通道卷积**，每个通道一个卷积核：位置之间的混合在通道内进行（好比注意力在一个头内进行），通道之间则靠 1 × 1 卷积。单
-#    做这一步，计算量省下近一半，准确率也下降（78.3 %）；省下来的用于加宽：第一个 stage 从 64 通道增加到 96，与 Swin-T 相
-#    同。（代码库把两者合在一个网络里。）
+# 3. **逐通道卷积**，每个通道一个卷积核：位置之间的混合在通道内进行（好比注意力在一个头内进行），通道之间则靠 1 × 1 卷
+#    积。单做这一步，计算量省下近一半，准确率也下降（78.3 %）；省下来的计算量（还要再多一些）用于加宽：第一个 stage 从
+#    64 通道增加到 96，与 Swin-T 相同。（代码库把两者合在一个网络里。）
 # 4. **倒置瓶颈**：“宽、窄、宽”改为“窄、宽、窄”：Transformer 的 MLP 隐藏层正是四倍宽。
 # 5. **逐通道卷积提前**：Transformer 中注意力在 MLP 之前。提前以后，逐通道卷积作用在窄的特征图上。准确率暂时下降，但下一步
 #    的代价也随之降低：
@@ -224,9 +225,10 @@ for stage, D_of_stage in enumerate((96, 192, 384, 768), 1):
     print(f"{stage:5}  {D_of_stage:3}  {depthwise:15,}  {mlp:9,}  {depthwise / (depthwise + mlp):21.1%}  {wide:20.1%}")
 
 # %% [markdown] lang="en"
-# Large kernels are cheap because the convolution is depthwise and works on the narrow map: nearly all of the computing is
-# in the MLP, as in a Transformer. (Cheap in multiply-adds. How fast a depthwise convolution really is depends much on the
-# library and the device, for it does little with each number that it reads.)
+# Large kernels are cheap because the convolution is depthwise and works on the narrow map: nearly all of the computing
+# is in the MLP, even more than in a Transformer, where the attention's projections take $4 D^2$ beside its $8 D^2$.
+# (Cheap in multiply-adds. How fast a depthwise convolution really is depends much on the library and the device, for it
+# does little with each number that it reads.)
 #
 # ## 3. The stem is a matrix product
 #
@@ -236,8 +238,9 @@ for stage, D_of_stage in enumerate((96, 192, 384, 768), 1):
 # each stage, at strides 4, 8, 16 and 32 in the full-size networks, which detectors are built on. Ours has two stages.
 
 # %% [markdown] lang="zh"
-# 大卷积核之所以便宜，是因为卷积是逐通道的，又作用在窄的特征图上：与 Transformer 一样，计算几乎都在 MLP 里。（这里的便宜
-# 指乘加次数。逐通道卷积对读入的每个数只做很少的运算，实际快慢在很大程度上取决于算子库和设备。）
+# 大卷积核之所以便宜，是因为卷积是逐通道的，又作用在窄的特征图上：计算几乎都在 MLP 里，比 Transformer 更加集中（那里除了
+# MLP 的 $8 D^2$，还有注意力各投影的 $4 D^2$）。（这里的便宜指乘加次数。逐通道卷积对读入的每个数只做很少的运算，实际快慢
+# 在很大程度上取决于算子库和设备。）
 #
 # ## 3. stem 就是矩阵乘法
 #
@@ -281,27 +284,29 @@ for name, value in zip(("image", "after the stem", "stage 1", "stage 2"), maps, 
 #
 # The last steps change the inside of the block, towards the block of a Transformer: GELU for ReLU; one activation in
 # the place of three, between the two dense layers; one norm in the place of three, before the first; LayerNorm for
-# BatchNorm; the downsampling on its own. A 1 × 1 convolution in channels-last form is a dense layer. So the block is
+# BatchNorm. The downsampling moves out, into layers of its own (section 3). A 1 × 1 convolution in channels-last form
+# is a dense layer. So the block is
 #
 # $$y = x + \gamma \odot \big(\text{GELU}(\text{LN}(\text{dwconv}(x)) W_1 + b_1) W_2 + b_2\big) \tag{2}$$
 #
-# with $W_1$ from $D$ to $4 D$ and $W_2$ back. Beside equations 2 and 3 of ViT: the depthwise convolution stands where
-# the attention was, and the two residual branches have become one. LN takes mean and variance over the $D$ channels of one
-# place, so nothing depends on the batch.
+# with $W_1$ from $D$ to $4 D$ and $W_2$ back; $\gamma$, one number a channel, is the subject of section 5. Beside
+# equations 2 and 3 of ViT: the depthwise convolution stands where the attention was, and the two residual branches have
+# become one. LN takes mean and variance over the $D$ channels of one place, so nothing depends on the batch.
 #
 # The same from MindSpore's own cells, with the package's weights:
 
 # %% [markdown] lang="zh"
 # ## 4. 亲手搭一个 ConvNeXt 残差块
 #
-# 最后几步改动残差块内部，向 Transformer 的一层靠拢：ReLU 换成 GELU；激活函数由三个减到一个，只留在两个全连接层之间；
-# 归一化由三个减到一个，放在第一个全连接层之前；BatchNorm 换成层归一化；下采样单独放置。通道在后时，1 × 1 卷积就是全连接
-# 层。于是
+# 最后几步改动残差块内部，向 Transformer 的一层靠拢：ReLU 换成 GELU；激活函数由三个减到一个，只留在两个全连接层之间；归
+# 一化由三个减到一个，放在第一个全连接层之前；BatchNorm 换成层归一化。下采样则移出残差块，单独成层（第 3 部分）。通道在
+# 后时，1 × 1 卷积就是全连接层。于是
 #
 # $$y = x + \gamma \odot \big(\text{GELU}(\text{LN}(\text{dwconv}(x)) W_1 + b_1) W_2 + b_2\big) \tag{2}$$
 #
-# 其中 $W_1$ 从 $D$ 维到 $4 D$ 维，$W_2$ 再变回来。与 ViT 的公式（2）、（3）对照：注意力的位置换成了逐通道卷积，两个残差分支
-# 合成了一个。LN 的均值和方差取自一个位置的 $D$ 个通道，因此结果与批无关。
+# 其中 $W_1$ 从 $D$ 维到 $4 D$ 维，$W_2$ 再变回来；$\gamma$ 每个通道一个数，留到第 5 部分再讲。与 ViT 的公式（2）、（3）
+# 对照：注意力的位置换成了逐通道卷积，两个残差分支合成了一个。LN 的均值和方差取自一个位置的 $D$ 个通道，因此结果与批无
+# 关。
 #
 # 下面用 MindSpore 自带的 Cell 搭出同样的残差块，权重取自代码库的网络：
 
@@ -332,23 +337,24 @@ print(f"parameters of the block: {sum(parameter.size for parameter in theirs.tra
 # %% [markdown] lang="en"
 # > **Often told wrong.** MindSpore's defaults are not ConvNeXt's: `nn.LayerNorm` has epsilon $10^{-7}$ where ConvNeXt has
 # > $10^{-6}$, and `nn.GELU()` is the tanh approximation where ConvNeXt has the exact form. Written without the two
-# > arguments above, the block trains as well, but published weights give other logits.
+# > arguments above, the block trains as well, but published weights give slightly other logits.
 #
 # ## 5. LayerScale
 #
 # $\gamma$ in equation 2 is **LayerScale** (Touvron et al. 2021, *Going deeper with Image Transformers*): one learned
-# number a channel, which starts at $10^{-6}$. A new block passes its input on nearly unchanged, so a new network, however
-# deep, is little more than its stem, its downsampling and its head, and each block grows into its part.
+# number a channel, which starts at $10^{-6}$ in ConvNeXt. A new block passes its input on nearly unchanged, so a new
+# network, however deep, is little more than its stem, its downsampling and its head, and each block grows into its
+# part.
 
 # %% [markdown] lang="zh"
 # > **常见误区。** MindSpore 的默认值与 ConvNeXt 不同：`nn.LayerNorm` 的 epsilon 是 $10^{-7}$，ConvNeXt 是 $10^{-6}$；
-# > `nn.GELU()` 是 tanh 近似，ConvNeXt 用精确形式。不写上面这两个参数，残差块照样能训练，但加载公开权重后 logits 会有偏差。
+# > `nn.GELU()` 是 tanh 近似，ConvNeXt 用精确形式。不写上面这两个参数，残差块照样能训练，但加载公开权重后 logits 会略有偏差。
 #
 # ## 5. LayerScale
 #
-# 公式（2）中的 $\gamma$ 就是 **LayerScale**（Touvron 等 2021，*Going deeper with Image Transformers*）：每个通道一个可学习的
-# 数，初值为 $10^{-6}$。新的残差块几乎原样传递输入，所以再深的网络在开始时也不过是 stem、下采样和分类头，各个残差块随后才逐
-# 渐发挥作用。
+# 公式（2）中的 $\gamma$ 就是 **LayerScale**（Touvron 等 2021，*Going deeper with Image Transformers*）：每个通道一个可
+# 学习的数，ConvNeXt 中初值为 $10^{-6}$。新的残差块几乎原样传递输入，所以再深的网络在开始时也不过是 stem、下采样和分类
+# 头，各个残差块随后才逐渐发挥作用。
 
 # %%
 for gamma in (1e-6, 1.0):
@@ -360,8 +366,9 @@ for gamma in (1e-6, 1.0):
 
 # %% [markdown] lang="en"
 # The gradients of the weights inside the branch are multiplied by $\gamma$ too and start a million times smaller. AdamW
-# does not mind: it divides by the gradients' own size. And $\gamma$ itself has a full-size gradient; a step of AdamW
-# moves each number by about the learning rate, so it leaves $10^{-6}$ at once, as the next section shows.
+# divides by the gradients' own size and makes up for much of that (not for all: what it divides by has
+# $\epsilon = 10^{-8}$ added). But $\gamma$ itself has a full-size gradient; the first steps of AdamW move each number by
+# about the learning rate, so it leaves $10^{-6}$ at once, as the next section shows.
 #
 # ## 6. Do they train?
 #
@@ -370,8 +377,9 @@ for gamma in (1e-6, 1.0):
 # 4 × 4 and 2 × 2.
 
 # %% [markdown] lang="zh"
-# 分支内部权重的梯度也要乘以 $\gamma$，开始时小一百万倍。AdamW 并不在意，因为它会除以梯度自身的大小。$\gamma$ 自己的梯度则是
-# 正常大小；AdamW 每步让每个数移动大约一个学习率，所以它立刻就离开了 $10^{-6}$，下一节可以看到。
+# 分支内部权重的梯度也要乘以 $\gamma$，开始时小一百万倍。AdamW 会除以梯度自身的大小，能补回大半（不是全部：分母里还加
+# 了 $\epsilon = 10^{-8}$）。不过 $\gamma$ 自己的梯度是正常大小；在最初几步，AdamW 每步让每个数移动大约一个学习率，所以它
+# 立刻就离开了 $10^{-6}$，下一部分可以看到。
 #
 # ## 6. 能训练吗
 #
@@ -432,24 +440,25 @@ show(
 # judgement of the designs: the digits are few, one image more or less is 0.6 percentage points, each network was trained
 # once and briefly, and the sizes and the maps differ. A few epochs favour what learns fast at first, and a ConvNeXt whose
 # blocks start at almost nothing does not. The order that the paper measured is that of ImageNet, after 300 epochs. Nor
-# do the times say much: in networks so small most of a step is the starting of operations, not their multiply-adds.
+# do the times say much: in networks so small much of a step is the starting of operations, not their multiply-adds.
 #
-# The third panel shows what was said of LayerScale: after the first step $|\gamma|$ is near the learning rate of that
-# step, far above $10^{-6}$, and it goes on growing.
+# The third panel shows what was said of LayerScale (a line for the first block of each stage): after the first step
+# $|\gamma|$ is near the learning rate of that step, far above $10^{-6}$, and it goes on growing.
 
 # %% [markdown] lang="zh"
 # 每个网络都能学习（虚线是随机猜测），这张图也只说明这一点。柱子的高低不是对设计的评判：数据很少，一张图像就是 0.6 个百
 # 分点；每个网络只短短训练了一次，规模和特征图大小也不同。只训练几个 epoch，占便宜的是起步快的网络，而 ConvNeXt 的残差块
 # 开始时几乎不起作用。论文测得的次序属于 ImageNet，而且是训练 300 个 epoch 之后的结果。用时同样说明不了多少：网络这么小，
-# 一步的时间大多花在启动算子上，而不是乘加运算上。
+# 一步的时间有很大一部分花在启动算子上，而不是乘加运算上。
 #
-# 第三幅图印证了对 LayerScale 的说法：第一步之后，$|\gamma|$ 就与那一步的学习率相近，远大于 $10^{-6}$，此后继续增长。
+# 第三幅图印证了对 LayerScale 的说法（每条线对应一个 stage 的第一个残差块）：第一步之后，$|\gamma|$ 就与那一步的学习率相
+# 近，远大于 $10^{-6}$，此后继续增长。
 
 # %% [markdown] lang="en"
 # ## Summary
 #
 # - A convolution costs $h w D C P^2$ multiply-adds, a depthwise one $h w D P^2$. Counted so, the road's networks have the
-#   numbers of the paper's figure 2.
+#   paper's numbers.
 # - The road: stage ratio, patchify stem, depthwise and wider, inverted bottleneck, depthwise first, 7 × 7 kernels; then
 #   GELU, fewer activations and norms, LayerNorm, downsampling on its own.
 # - A ConvNeXt block is a Transformer block with a depthwise convolution where the attention was (equation 2). Nearly all
@@ -483,8 +492,8 @@ show(
 # ### Where to go next
 #
 # - [Notebook 13](13_to_the_npu.ipynb): from the laptop to the NPU.
-# - Train the other steps of the road, `road_stage_ratio`, `road_patchify`, `road_inverted` and `road_moved_up`: add them to
-#   `makers` with `depths=[1, 2]` or their own `channels`.
+# - Train other steps of the road: add `road_patchify` to `makers` with `channels=[64, 128]`, `road_inverted` and
+#   `road_moved_up` with `channels=[24, 48]`. (`road_stage_ratio` changes nothing but `depths`, which `small` sets.)
 # - Read the code: [models/road.py](../../vit_ms/models/road.py), where each step is one row of a table, and
 #   [models/convnext.py](../../vit_ms/models/convnext.py).
 # - ImageNet with the paper's recipe: [recipes/convnext_t.yaml](../../vit_ms/recipes/convnext_t.yaml), for eight devices.
@@ -493,7 +502,7 @@ show(
 # %% [markdown] lang="zh"
 # ## 小结
 #
-# - 卷积需要 $h w D C P^2$ 次乘加，逐通道卷积只要 $h w D P^2$ 次。照此计算，各网络的计算量与论文图 2 一致。
+# - 卷积需要 $h w D C P^2$ 次乘加，逐通道卷积只要 $h w D P^2$ 次。照此计算，各网络的计算量与论文一致。
 # - 这条路：各 stage 的比例、图像块式的 stem、逐通道卷积并加宽、倒置瓶颈、逐通道卷积提前、7 × 7 卷积核；然后是 GELU、更少
 #   的激活函数和归一化、层归一化、单独的下采样。
 # - ConvNeXt 残差块就是把注意力换成逐通道卷积的 Transformer 层（公式（2）），权重几乎都在 MLP 里。
@@ -523,8 +532,8 @@ show(
 # ### 下一步
 #
 # - [第 13 节](13_to_the_npu.ipynb)：从笔记本电脑到 NPU。
-# - 训练路上的其他几步 `road_stage_ratio`、`road_patchify`、`road_inverted`、`road_moved_up`：加进 `makers` 即可，按需要设置
-#   `depths=[1, 2]` 或各自的 `channels`。
+# - 训练路上的其他几步：在 `makers` 里加上 `road_patchify`，取 `channels=[64, 128]`；再加上 `road_inverted` 和
+#   `road_moved_up`，取 `channels=[24, 48]`。（`road_stage_ratio` 只改了 `depths`，而 `small` 已经设定了它。）
 # - 读代码：[models/road.py](../../vit_ms/models/road.py)，每一步是表中的一行；
 #   [models/convnext.py](../../vit_ms/models/convnext.py)。
 # - 用论文的配方训练 ImageNet：[recipes/convnext_t.yaml](../../vit_ms/recipes/convnext_t.yaml)，适用于八个设备。

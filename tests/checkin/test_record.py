@@ -74,6 +74,8 @@ def test_a_record_under_another_name_is_found_by_the_token(made):
     assert verify([saved(made)])[0].problems == ()  # nobody can tell without a token
     tokens = {"小明": "secret", "小红": "other"}
     assert "not signed with the token of '小红'" in verify([saved(made)], tokens=tokens)[0].problems[0]
+    made["signature"] = "é" * 64
+    assert "not signed with the token" in verify([saved(made)], tokens=tokens)[0].problems[0]
     del made["signature"]
     assert "is not signed" in verify([saved(made)], tokens=tokens)[0].problems[0]
     assert "no token was given to" in verify([saved(made)], tokens={})[0].problems[0]
@@ -93,6 +95,9 @@ def test_a_record_under_another_name_is_found_by_the_token(made):
         (lambda record: record.update(mistakes=[{}] * 10_001), "10001 mistakes"),
         (lambda record: record["run"].update(accuracy=1.5), "the accuracy is 1.5"),
         (lambda record: record.update(signature=5), "the signature is no text"),
+        (lambda record: record["run"].update(accuracy=10**400), "the accuracy is inf"),
+        (lambda record: record.update(name="x" * 10**5), "a name of 100000 characters"),
+        (lambda record: record.update(name=" "), "a name of 1 characters"),
     ],
 )
 def test_what_is_no_record_says_why(made, change, message):

@@ -11,6 +11,7 @@ import hmac
 import json
 import math
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from vit_ms.files import whole_file
 
 FORMAT = "vit_ms check-in 1"
 MAX_BYTES = 4 * 2**20
+MAX_NAME = 100  # characters
 _MAX_ROWS = 10_000
 
 
@@ -49,8 +51,8 @@ def make_record(
     Raises:
         UserError: If the name is empty or too long, or the day is below 1.
     """
-    if not name.strip() or len(name) > 100:
-        raise UserError(f"name is {name!r}; give the learner's, of at most 100 characters")
+    if not name.strip() or len(name) > MAX_NAME:
+        raise UserError(f"name is {name[:MAX_NAME]!r}; give the learner's, of at most {MAX_NAME} characters")
     if day < 1:
         raise UserError(f"day is {day}; the first of a camp is 1")
     attempts, passed = progress.attempts(), progress.passed()
@@ -140,6 +142,8 @@ def _check(record, path: Path) -> None:
     require(record, _SHAPE, "the record")
     if record["format"] != FORMAT:
         raise UserError(f"{path} has the format {record['format'][:40]!r}; this version reads {FORMAT!r}")
+    if not record["name"].strip() or len(record["name"]) > MAX_NAME:
+        raise UserError(f"{path} has a name of {len(record['name'])} characters; a learner's has 1 to {MAX_NAME}")
     if not isinstance(record.get("signature", ""), str):
         raise UserError(f"{path}: the signature is no text")
     for key, shape in (("exercises", _EXERCISE), ("mistakes", _MISTAKE)):
@@ -155,9 +159,12 @@ def _check(record, path: Path) -> None:
 def accuracy_of(record: dict) -> float | None:
     """The accuracy of the learner's own run, in [0, 1]; None: the record has none."""
     value = (record["run"] or {}).get("accuracy")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # JSON's whole numbers have no end
+        return math.inf
 
 
 @dataclass(frozen=True)
@@ -216,8 +223,8 @@ def _edits(record: dict) -> list[str]:
             problems.append(f"{row['name']}: the source was edited: its hash is another")
         if row["name"] not in exercises():
             problems.append(f"{row['name']}: there is no such exercise in this version of vit_ms")
-    names = [row["name"] for row in record["exercises"]]
-    problems += [f"{name}: is there twice" for name in sorted({name for name in names if names.count(name) > 1})]
+    found = Counter(row["name"] for row in record["exercises"])
+    problems += [f"{name}: is there {times} times" for name, times in sorted(found.items()) if times > 1]
     return problems
 
 
@@ -227,7 +234,9 @@ def _signing(record: dict, tokens: dict[str, str]) -> list[str]:
         return [f"no token was given to {name!r}"]
     if "signature" not in record:
         return ["the record is not signed: the learner gives the token to `card`"]
-    if not hmac.compare_digest(record["signature"], _signature(record, tokens[name])):
+    if not hmac.compare_digest(
+        record["signature"].encode("utf-8", "surrogatepass"), _signature(record, tokens[name]).encode()
+    ):
         return [f"it is not signed with the token of {name!r}: it was edited, or made by somebody else"]
     return []
 
@@ -255,7 +264,7 @@ def read_tokens(path: str | Path) -> dict[str, str]:
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             return {row["name"].strip(): row["token"].strip() for row in csv.DictReader(file)}
-    except (OSError, UnicodeError, KeyError, AttributeError) as error:
+    except (OSError, UnicodeError, KeyError, AttributeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a CSV with the columns name and token ({error})") from None
 
 

@@ -26,7 +26,8 @@ class Augmentation:
         scale (Sequence[float]): smallest and largest share of the area that a crop keeps.
         hflip (float): chance to mirror a crop.
         rand_augment (Sequence[int]): how many operations, 1 or 2, and how strong from 0 to 10; None: none. timm's
-            `rand-m9-mstd0.5` is [2, 9]: as there each operation has a chance of 1/2, but the strength does not vary. RGB only.
+            `rand-m9-mstd0.5` is [2, 9]: as there each operation has a chance of 1/2, but the strength does not vary. RGB
+            only.
         color_jitter (float): brightness, contrast and saturation are multiplied by 1 - color_jitter to 1 + color_jitter. RGB
             only. timm leaves it out where there is RandAugment; here it is done if it is asked for.
         re_prob (float): chance to fill a random rectangle of the normalised image with noise.
