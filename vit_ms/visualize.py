@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib import font_manager, pyplot
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
@@ -92,7 +92,8 @@ def show(figure: Figure, en: str, zh: str) -> None:
         figure (Figure): of pyplot or of a function here; it is closed.
         en, zh (str): what the picture shows, one sentence in each language.
     """
-    from IPython.display import display  # only notebooks have it
+    from IPython.display import display  # what only notebooks need
+    from matplotlib import pyplot
 
     drawn, picture = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=80, facecolor="white")
@@ -117,6 +118,8 @@ def interactive(draw: Callable[..., Figure], **choices: tuple | list) -> None:
         choices: for each name either the lowest and the highest whole number, as a tuple, or a list to choose from.
     """
     if os.environ.get("VIT_MS_STILL"):
+        from matplotlib import pyplot
+
         pyplot.close(draw(**{name: values[0] for name, values in choices.items()}))
         print("Run this cell to move the sliders. 运行本单元即可拖动滑块。")
         return
