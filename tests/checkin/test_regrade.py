@@ -77,6 +77,7 @@ def test_what_is_right_passes_with_any_inputs(worker, seed):
     assert result.passed, str(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_is_hostile_fails_and_the_next_is_graded(worker, name, tmp_path):
     source, code, told = HOSTILE[name]
@@ -89,6 +90,7 @@ def test_what_is_hostile_fails_and_the_next_is_graded(worker, name, tmp_path):
     assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.slow
 def test_after_all_that_a_right_one_still_passes(worker):
     assert worker.grade(exercise("attention"), RIGHT, 11).passed
 
