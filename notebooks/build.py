@@ -152,6 +152,19 @@ def is_stale(source: Path, language: str) -> bool:
     return [(cell.cell_type, cell.source) for cell in found] != [(cell.cell_type, cell.source) for cell in wanted]
 
 
+def _code(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _as_it_was(source: Path, notebook: NotebookNode) -> NotebookNode:
+    """The notebook with outputs that was written before, if it has the same code."""
+    path = notebook_path(source, LANGUAGES[0])
+    before = nbformat.read(path, as_version=4)
+    if [cell.source for cell in _code(before)] != [cell.source for cell in _code(notebook)]:
+        raise ValueError(f"{path.name} has other code than its source: leave out --text")
+    return before
+
+
 def main(argv: list[str] | None = None) -> int:
     """Build or check; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python notebooks/build.py", description=__doc__.splitlines()[0])
@@ -163,6 +176,9 @@ def main(argv: list[str] | None = None) -> int:
         "--check", action="store_true", help="only name the notebooks that are not as their sources say"
     )
     parser.add_argument("--try", action="store_true", dest="only_run", help="run them and write nothing")
+    parser.add_argument(
+        "--text", action="store_true", help="the code is as it was: keep the outputs, write the text anew"
+    )
     args = parser.parse_args(argv)
     languages = (args.language,) if args.language else LANGUAGES
     try:
@@ -186,16 +202,21 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{source.stem}: running", flush=True)
         start = time.perf_counter()
         notebooks = {language: build(source, language) for language in languages}
-        with tempfile.TemporaryDirectory() as folder:
-            run = execute(build(source, languages[0]), Path(folder))
+        if args.text:
+            try:
+                run = _as_it_was(source, notebooks[languages[0]])
+            except (OSError, ValueError) as error:
+                parser.error(str(error))
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                run = execute(build(source, languages[0]), Path(folder))
         if args.only_run:
             print(f"{source.stem}: {time.perf_counter() - start:.0f} s")
             continue
         for language, notebook in notebooks.items():
             # The code is the same, so are its outputs; the languages differ in the Markdown alone.
-            for cell, done in zip(notebook.cells, run.cells, strict=True):
-                if cell.cell_type == "code":
-                    cell.outputs, cell.execution_count = done.outputs, done.execution_count
+            for cell, done in zip(_code(notebook), _code(run), strict=True):
+                cell.outputs, cell.execution_count = done.outputs, done.execution_count
             write(notebook, notebook_path(source, language))
         print(f"{source.stem}: {time.perf_counter() - start:.0f} s, wrote {', '.join(languages)}")
     return 0

@@ -156,6 +156,28 @@ def test_check_names_what_is_stale(tmp_path, monkeypatch, capsys):
     assert build.main(["one", "--check", "--language", "en"]) == 1
 
 
+def test_text_alone_is_written_without_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(build, "FOLDER", tmp_path)
+    (tmp_path / "src").mkdir()
+    source = tmp_path / "src" / "one.py"
+    source.write_text(EN + ZH + CODE, encoding="utf-8")
+    ran = build.build(source, "en")
+    (code,) = cells_of(ran, "code")
+    code.execution_count, code.outputs = 1, [nbformat.v4.new_output("stream", text="1\n")]
+    build.write(ran, build.notebook_path(source, "en"))
+    monkeypatch.setattr(build, "execute", None)
+    source.write_text((EN + ZH).replace("Hello", "Hello again") + CODE, encoding="utf-8")
+    assert build.main(["one", "--text"]) == 0
+    for language in build.LANGUAGES:
+        written = nbformat.read(build.notebook_path(source, language), as_version=4)
+        assert cells_of(written, "code")[0].outputs == code.outputs and not build.is_stale(source, language)
+
+    source.write_text(EN + ZH + CODE.replace("1", "2"), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        build.main(["one", "--text"])
+    assert "has other code than its source" in capsys.readouterr().err
+
+
 def test_a_notebook_that_fails_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "FOLDER", tmp_path)
     (tmp_path / "src").mkdir()
