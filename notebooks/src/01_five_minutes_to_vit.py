@@ -615,9 +615,9 @@ print(f"equal after loading:  {np.array_equal(copy(inputs).asnumpy(), expected)}
 #
 # ### 下一步
 #
-# - [第 2 节](02_from_image_to_tokens.ipynb)细讲本节第 3 部分的 token，[第 3 节](03_attention_by_hand.ipynb)手算注意力，
-#   [第 4 节](04_encoder_and_vit.ipynb)拆解整个编码器。[第 5 节](05_data.ipynb)讲数据，[第 6 节](06_training.ipynb)讲训练，
-#   [第 7 节](07_evaluation_and_inference.ipynb)讲准确率有多可信。[第 8 节](08_transfer.ipynb)起依次是迁移学习、观察网络内
+# - [第 2 课](02_from_image_to_tokens.ipynb)细讲本节第 3 部分的 token，[第 3 课](03_attention_by_hand.ipynb)手算注意力，
+#   [第 4 课](04_encoder_and_vit.ipynb)拆解整个编码器。[第 5 课](05_data.ipynb)讲数据，[第 6 课](06_training.ipynb)讲训练，
+#   [第 7 课](07_evaluation_and_inference.ipynb)讲准确率有多可信。[第 8 课](08_transfer.ipynb)起依次是迁移学习、观察网络内
 #   部、ViT 的近亲和 NPU。
 # - 运行完整的训练配方（60 个 epoch，用图像块 token 的平均值代替类别 token，并保留验证准确率最高的权重）：在终端运行
 #   `bash scripts/quickstart.sh`；只训练则运行 `python -m vit_ms train --config digits`。

@@ -487,12 +487,12 @@ print(f"                   it is E_pos - E_pos[order] up to {remainder:.1e}")
 
 # %% [markdown] lang="zh"
 # 没有位置编码时，原图和打乱后的图得到的是同一个 token *集合*。后面的自注意力和 MLP 都把输入当作集合来处理（见
-# [第 3 节](03_attention_by_hand.ipynb)），因此无法区分这两张图。加上位置编码，一个 token 表达的就是“这个内容在这个位
+# [第 3 课](03_attention_by_hand.ipynb)），因此无法区分这两张图。加上位置编码，一个 token 表达的就是“这个内容在这个位
 # 置”。
 #
 # 论文中，去掉位置编码的 ViT-B/16 下降约三个百分点（ImageNet，每类 5 张图像，从 64.2% 降到 61.4%，附录 D.4，表 8），而一
 # 维、二维和相对位置编码之间只差零点几个百分点。在本工具包中用 `create_model(..., position=...)` 选择，其中的相对位置采
-# 用 Swin 的形式，与论文不同（见[第 11 节](11_swin.ipynb)）。
+# 用 Swin 的形式，与论文不同（见[第 11 课](11_swin.ipynb)）。
 
 # %% [markdown] lang="en"
 # ## 7. Equation 1, whole
@@ -560,7 +560,7 @@ except UserError as error:
 # - 图像块边长减半，图像块数变为 4 倍，注意力矩阵的元素变为将近 16 倍。
 # - 图像块越*小*，$E$ 的参数反而越*少*，因为它有 $P^2 C$ 行。与 ViT-B 编码器的 8500 万参数相比，这些都不多；编码器的参数
 #   量与 $N$ 完全无关。
-# - 与图像块数量绑定的权重只有位置编码。要处理更大的图像，就对它做插值（论文 3.2 节；[第 8 节](08_transfer.ipynb)）。
+# - 与图像块数量绑定的权重只有位置编码。要处理更大的图像，就对它做插值（论文 3.2 节；[第 8 课](08_transfer.ipynb)）。
 
 
 # %%
@@ -683,7 +683,7 @@ interactive(draw, patch_size=[8, 16, 32, 56])
 #
 # ### 下一步
 #
-# - [第 3 节](03_attention_by_hand.ipynb)：编码器如何处理这些 token。
+# - [第 3 课](03_attention_by_hand.ipynb)：编码器如何处理这些 token。
 # - 读代码：[layers.py](../../vit_ms/layers.py) 中的 `PatchEmbedding`，[models/vit.py](../../vit_ms/models/vit.py) 中的
 #   `embed_tokens`，[functional.py](../../vit_ms/functional.py) 中的 `patchify` 和 `patch_embed`。
 # - 动手试试：换成 `load_sample_image("flower.jpg")`；或者用 `Preprocessing(image_size=[224, 336], ...)`，行数和列数不同

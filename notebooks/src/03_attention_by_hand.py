@@ -26,7 +26,7 @@
 # | | |
 # |---|---|
 # | 用时 | CPU 上计算约半分钟，阅读约 20 分钟 |
-# | 基础 | Python、NumPy、矩阵乘法；图像怎样变成 token 见[第 2 节](02_from_image_to_tokens.ipynb) |
+# | 基础 | Python、NumPy、矩阵乘法；图像怎样变成 token 见[第 2 课](02_from_image_to_tokens.ipynb) |
 # | 论文 | Vaswani 等，*Attention Is All You Need*，2017，[arXiv 1706.03762](https://arxiv.org/abs/1706.03762) |
 # | | Dosovitskiy 等，*An Image is Worth 16x16 Words*，2021，[arXiv 2010.11929](https://arxiv.org/abs/2010.11929) |
 #
@@ -468,7 +468,7 @@ print(f"token 0 of the package's cell, others shuffled: changes by {np.abs(first
 
 # %% [markdown] lang="zh"
 # LayerNorm、MLP 和残差连接都对每个 token 单独计算，所以整个编码器都是等变的；类别 token 位置不动，无论图像块如何排列，
-# 它的输出都不变。这就是必须给 token 加上位置编码的原因（或者像[第 11 节](11_swin.ipynb)那样，给分数加上偏置）。下面是
+# 它的输出都不变。这就是必须给 token 加上位置编码的原因（或者像[第 11 课](11_swin.ipynb)那样，给分数加上偏置）。下面是
 # 两个未训练的网络，其中一个没有位置编码：
 
 # %%
@@ -506,7 +506,7 @@ for position in ("none", "learned_1d"):
 # %% [markdown] lang="zh"
 # ## 8. 看见注意力
 #
-# 一个头能找什么？在训练好的网络里，这是学出来的（见[第 9 节](09_looking_inside.ipynb)）。这里我们手写四个头
+# 一个头能找什么？在训练好的网络里，这是学出来的（见[第 9 课](09_looking_inside.ipynb)）。这里我们手写四个头
 # 的 $U_q$ 和 $U_k$，看看两个矩阵能表达什么。
 #
 # 照片的每个 token 有 $D = 16$ 个数：3 个是图像块的平均颜色，先按全图标准化，再归一化为单位向量（1 个留空），6 个表示
@@ -790,7 +790,7 @@ show(
 #
 # ### 下一步
 #
-# - [第 4 节](04_encoder_and_vit.ipynb)：编码器的一层里，注意力周围还有什么；以及完整的 ViT。
+# - [第 4 课](04_encoder_and_vit.ipynb)：编码器的一层里，注意力周围还有什么；以及完整的 ViT。
 # - 读代码：[layers.py](../../vit_ms/layers.py) 中的 `Attention`；[functional.py](../../vit_ms/functional.py) 中的
 #   `attention_weights`、`flash_serves` 和 `attention`。
 # - 动手试试：把 `turn_columns(4)` 改成 `turn_columns(-2)`，或者写一个关注*上一行*的头。

@@ -28,7 +28,7 @@
 # | | |
 # |---|---|
 # | 用时 | 双核 CPU 上计算不到一分钟，阅读 15 到 20 分钟 |
-# | 基础 | 了解 token 与自注意力：[第 2 节](02_from_image_to_tokens.ipynb)、[第 3 节](03_attention_by_hand.ipynb) |
+# | 基础 | 了解 token 与自注意力：[第 2 课](02_from_image_to_tokens.ipynb)、[第 3 课](03_attention_by_hand.ipynb) |
 # | 论文 | Dosovitskiy 等，2021，[arXiv 2010.11929](https://arxiv.org/abs/2010.11929)，以及下列各篇 |
 #
 # 其余论文：Ba 等 2016，层归一化（[1607.06450](https://arxiv.org/abs/1607.06450)）；Hendrycks 与 Gimpel 2016，GELU
@@ -858,7 +858,7 @@ show(
 #
 # ### 下一步
 #
-# - [第 5 节](05_data.ipynb)：怎样为这样的网络准备数据；[第 6 节](06_training.ipynb)：怎样训练它。
+# - [第 5 课](05_data.ipynb)：怎样为这样的网络准备数据；[第 6 课](06_training.ipynb)：怎样训练它。
 # - 改一改 `measure`：更多的头、别的深度、`mlp_dim=64`，或者去掉 post-norm 的第一个层归一化。梯度的图还是这样吗？
-# - 在[第 1 节](01_five_minutes_to_vit.ipynb)中用手写的 ViT 代替 `create_model("vit_nano_4")` 来训练（位置编码要换成大小
+# - 在[第 1 课](01_five_minutes_to_vit.ipynb)中用手写的 ViT 代替 `create_model("vit_nano_4")` 来训练（位置编码要换成大小
 #   约 0.02 的随机初值）。

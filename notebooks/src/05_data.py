@@ -22,7 +22,7 @@
 # | | |
 # |---|---|
 # | 用时 | 双核 CPU 上计算约一分钟，阅读 15 到 20 分钟 |
-# | 基础 | 会用 Python 和 NumPy；训练步的写法见 [notebook 1](01_five_minutes_to_vit.ipynb)；不需要下载任何数据 |
+# | 基础 | 会用 Python 和 NumPy；训练步的写法见 [第 1 课](01_five_minutes_to_vit.ipynb)；不需要下载任何数据 |
 # | 论文 | Cubuk 等 2020，*RandAugment*，[arXiv 1909.13719](https://arxiv.org/abs/1909.13719)；其余见正文 |
 
 # %% [markdown] lang="en"
@@ -771,7 +771,7 @@ show(
 #
 # ### 下一步
 #
-# - [notebook 6](06_training.ipynb)：批次在训练中的经历；[notebook 7](07_evaluation_and_inference.ipynb)：测得的准确率
+# - [第 6 课](06_training.ipynb)：批次在训练中的经历；[第 7 课](07_evaluation_and_inference.ipynb)：测得的准确率
 #   有多可信。
 # - 用修正后的官方课程设置在这个文件夹上训练：
 #   `python -m vit_ms train --config course --data_dir runs/05_data/photos`（模型是 ViT-B/16，这里从随机权重开始，在 CPU

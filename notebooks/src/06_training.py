@@ -26,7 +26,7 @@
 # | | |
 # |---|---|
 # | 用时 | 双核 CPU 上计算约两分钟，阅读 20 分钟 |
-# | 基础 | [第 1 节](01_five_minutes_to_vit.ipynb)，会用 NumPy，知道什么是梯度 |
+# | 基础 | [第 1 课](01_five_minutes_to_vit.ipynb)，会用 NumPy，知道什么是梯度 |
 # | 论文 | Loshchilov 与 Hutter 2019，AdamW，[arXiv 1711.05101](https://arxiv.org/abs/1711.05101)，以及下列各篇 |
 #
 # 其余论文：标签平滑，Szegedy 等 2016（[1512.00567](https://arxiv.org/abs/1512.00567)）；Adam，Kingma 与 Ba 2015
@@ -896,7 +896,7 @@ for name, history in runs.items():
 #
 # ### 下一步
 #
-# - [第 7 节](07_evaluation_and_inference.ipynb)：训练好的网络究竟有多好，如何公正地评估。
+# - [第 7 课](07_evaluation_and_inference.ipynb)：训练好的网络究竟有多好，如何公正地评估。
 # - 改一改 `train`：去掉权重衰减，去掉裁剪，换成 `"linear_decay"`，或用学习率 0.1 的 `"sgd"`。
 # - 阅读 [optim.py](../../vit_ms/optim.py) 和 [engine.py](../../vit_ms/engine.py)：本节的每个函数都在那里，还有长时间训
 #   练所需的其他部分（权重的滑动平均、断点续训、多设备）。

@@ -21,7 +21,7 @@
 # | | |
 # |---|---|
 # | 用时 | 双核 CPU 上计算一到两分钟，阅读 15 到 20 分钟 |
-# | 基础 | 会用 NumPy，了解训练过程（[notebook 1](01_five_minutes_to_vit.ipynb)）；不需要下载任何数据 |
+# | 基础 | 会用 NumPy，了解训练过程（[第 1 课](01_five_minutes_to_vit.ipynb)）；不需要下载任何数据 |
 # | 论文 | Guo 等 2017，[arXiv 1706.04599](https://arxiv.org/abs/1706.04599)；其余见正文 |
 
 # %% [markdown] lang="en"
@@ -765,7 +765,7 @@ show(
 #
 # - 在终端做同样的事：`python -m vit_ms eval --ckpt_path runs/07_evaluation/smooth/last.ckpt` 会把 `metrics.json`、混淆
 #   矩阵和错误图像写到权重旁边。
-# - [notebook 8](08_transfer.ipynb) 从训练好的权重出发；[notebook 9](09_looking_inside.ipynb) 看网络在关注什么。
+# - [第 8 课](08_transfer.ipynb) 从训练好的权重出发；[第 9 课](09_looking_inside.ipynb) 看网络在关注什么。
 # - 把标签平滑改为 0.02，或训练 60 个 epoch，在验证集上重做第 6、7 节。
 # - 读代码：[engine.py](../../vit_ms/engine.py)（`evaluate`、`log_probabilities`）、[run.py](../../vit_ms/run.py)、
 #   [predict.py](../../vit_ms/predict.py)。

@@ -22,7 +22,7 @@
 # | | |
 # |---|---|
 # | 用时 | 双核 CPU 上计算一到两分钟，阅读 15 到 20 分钟 |
-# | 基础 | 一次训练由哪些部件组成，见[第 1 节](01_five_minutes_to_vit.ipynb)或[第 6 节](06_training.ipynb) |
+# | 基础 | 一次训练由哪些部件组成，见[第 1 课](01_five_minutes_to_vit.ipynb)或[第 6 课](06_training.ipynb) |
 # | 论文 | Dosovitskiy 等，2021，[arXiv 2010.11929](https://arxiv.org/abs/2010.11929)，3.2 节和 4.1 节 |
 
 # %% [markdown] lang="en"
@@ -739,4 +739,4 @@ print("nothing was downloaded")
 #   `python -m vit_ms masked-patches` 测量它带来的收益。
 # - 改一处试试：给全部十个数字换一种标签（奇数或偶数）做预训练，再迁移到十个类别；或者看看最后一层之前的表示。
 # - 阅读 [fewshot.py](../../vit_ms/fewshot.py)、[resize.py](../../vit_ms/resize.py) 和
-#   [weights.py](../../vit_ms/weights.py)；[第 9 节](09_looking_inside.ipynb)会打开一个训练好的网络。
+#   [weights.py](../../vit_ms/weights.py)；[第 9 课](09_looking_inside.ipynb)会打开一个训练好的网络。

@@ -21,7 +21,7 @@
 # | | |
 # |---|---|
 # | 用时 | 双核 CPU 上计算一到两分钟，阅读 15 到 20 分钟 |
-# | 基础 | [第 1 节](01_five_minutes_to_vit.ipynb)和注意力（[第 3 节](03_attention_by_hand.ipynb)） |
+# | 基础 | [第 1 课](01_five_minutes_to_vit.ipynb)和注意力（[第 3 课](03_attention_by_hand.ipynb)） |
 # | 论文 | Dosovitskiy 等 2021，[arXiv 2010.11929](https://arxiv.org/abs/2010.11929)，4.5 节、附录 D.7 和 D.8 |
 # | | Abnar 与 Zuidema 2020，*Quantifying Attention Flow*，[arXiv 2005.00928](https://arxiv.org/abs/2005.00928) |
 
@@ -693,4 +693,4 @@ show(
 # - 阅读 [introspection.py](../../vit_ms/introspection.py)，以及论文 4.5 节、附录 D.7 和 D.8。
 # - 还利用梯度、考察什么影响了答案的方法：Chefer 等，2021，
 #   [arXiv 2012.09838](https://arxiv.org/abs/2012.09838)。
-# - [第 10 节](10_hybrid_and_deit.ipynb)把卷积自带的一些特性还给 ViT。
+# - [第 10 课](10_hybrid_and_deit.ipynb)把卷积自带的一些特性还给 ViT。

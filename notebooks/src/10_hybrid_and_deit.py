@@ -23,7 +23,7 @@
 # | | |
 # |---|---|
 # | 用时 | 双核 CPU 上计算两到三分钟，阅读 15 到 20 分钟 |
-# | 基础 | [第 4 节](04_encoder_and_vit.ipynb)的 ViT；读过[第 6 节](06_training.ipynb)更好 |
+# | 基础 | [第 4 课](04_encoder_and_vit.ipynb)的 ViT；读过[第 6 课](06_training.ipynb)更好 |
 # | 论文 | Dosovitskiy 等，ViT，2021，[arXiv 2010.11929](https://arxiv.org/abs/2010.11929)，3.1 节与 4.4 节 |
 # | | Touvron 等，DeiT，2021，[arXiv 2012.12877](https://arxiv.org/abs/2012.12877)，第 4、5 节 |
 
@@ -229,7 +229,7 @@ show(
 
 # %% [markdown] lang="zh"
 # 组归一化对一张图像的结果与批内其他图像无关，所以批再小也能用，训练和评估时的行为也完全一致。（图中的 LayerNorm 作用于
-# 整张特征图；Transformer 和[第 12 节](12_resnet_to_convnext.ipynb)的 ConvNeXt 所用的 LayerNorm 只取一个位置的各通道。）
+# 整张特征图；Transformer 和[第 12 课](12_resnet_to_convnext.ipynb)的 ConvNeXt 所用的 LayerNorm 只取一个位置的各通道。）
 #
 # ## 3. 混合结构与 ViT 的对比
 #
@@ -327,7 +327,7 @@ show(
 # 在这批数字上，混合结构学得更快：它几个 epoch 就达到的准确率，ViT 要用掉大半程，而 ViT 的参数还更多。在我们的运行中，最
 # 后的差距大于随机波动：准确率 90 % 左右时，360 张测试图像的标准误差为 1.6 个百分点；种子的影响有多大，看同一网络的两次训
 # 练便知。原因很可能在于局部性：卷积一开始就有，ViT 则要从 1257 张图像里学。有两点保留：这里相等的是 epoch 数，不是时间；
-# 而且训练很短。训练 40 个 epoch 时，[第 1 节](01_five_minutes_to_vit.ipynb)的 ViT（多一层）也能接近 98 %。
+# 而且训练很短。训练 40 个 epoch 时，[第 1 课](01_five_minutes_to_vit.ipynb)的 ViT（多一层）也能接近 98 %。
 #
 # 论文在大规模数据上做过比较（4.4 节与图 5）：预训练计算量相同时，小模型中混合结构略好于 ViT，模型变大后差别消失，作者说
 # 这多少有些出乎意料。手写数字无法验证这个结论，因为这里既没有大模型，也没有大数据。
@@ -739,7 +739,7 @@ for lesson, found in cosines.items():
 #
 # ### 下一步
 #
-# - [第 11 节](11_swin.ipynb)：Swin，把局部性放进注意力本身。
+# - [第 11 课](11_swin.ipynb)：Swin，把局部性放进注意力本身。
 # - 以 ViT 为教师、使用全部手写数字的完整配方：先运行 `python -m vit_ms train --config digits`，再运行
 #   `python -m vit_ms train --config digits_distilled`。
 # - 改一处再试：换一个教师（ViT）、`temperature=1.0`、每类 50 张、加大 `student_epochs`、在 `seeds` 里多加几个种子。

@@ -842,7 +842,7 @@ show(
 #
 # ### 下一步
 #
-# - [第 12 节](12_resnet_to_convnext.ipynb)走的是相反的路：让 ResNet 一步步采用 Swin 的设计，但不用注意力。
+# - [第 12 课](12_resnet_to_convnext.ipynb)走的是相反的路：让 ResNet 一步步采用 Swin 的设计，但不用注意力。
 # - `create_model("swin_t", pretrained=True)` 会下载公开的权重（110 MB）；
 #   [recipes/swin_t.yaml](../../vit_ms/recipes/swin_t.yaml) 在 ImageNet 上训练它。
 # - 改一处再训练：小 Swin 的 `window_size=2` 或 `8`（8 就是带位置偏置的全局注意力），或者 `patch_size=1`，特征图为

@@ -23,7 +23,7 @@
 # | | |
 # |---|---|
 # | 用时 | 双核 CPU 上计算一到两分钟，阅读 15 到 20 分钟 |
-# | 基础 | [第 4 节](04_encoder_and_vit.ipynb)的 ViT 编码器；读过[第 11 节](11_swin.ipynb)的 Swin 更好 |
+# | 基础 | [第 4 课](04_encoder_and_vit.ipynb)的 ViT 编码器；读过[第 11 课](11_swin.ipynb)的 Swin 更好 |
 # | 论文 | Liu 等，*A ConvNet for the 2020s*，2022，[arXiv 2201.03545](https://arxiv.org/abs/2201.03545) |
 # | | He 等，ResNet，2016，[arXiv 1512.03385](https://arxiv.org/abs/1512.03385) |
 
@@ -244,7 +244,7 @@ for stage, D_of_stage in enumerate((96, 192, 384, 768), 1):
 #
 # ## 3. stem 就是矩阵乘法
 #
-# 步长等于卷积核边长的卷积，就是把图像切成图像块，每块乘同一个矩阵，与[第 2 节](02_from_image_to_tokens.ipynb)完全相
+# 步长等于卷积核边长的卷积，就是把图像切成图像块，每块乘同一个矩阵，与[第 2 课](02_from_image_to_tokens.ipynb)完全相
 # 同。stage 之间步长为 2 的 2 × 2 卷积也是如此；ConvNeXt 把它们单独放置，前面各加一个归一化，与 Swin 的 patch merging 相
 # 仿。`features` 返回每个 stage 的特征图，完整规模的网络有步长 4、8、16、32 四种，检测等任务就建立在它们之上。下面的小网络
 # 只有两个 stage。
@@ -531,7 +531,7 @@ show(
 #
 # ### 下一步
 #
-# - [第 13 节](13_to_the_npu.ipynb)：从笔记本电脑到 NPU。
+# - [第 13 课](13_to_the_npu.ipynb)：从笔记本电脑到 NPU。
 # - 训练路上的其他几步：在 `makers` 里加上 `road_patchify`，取 `channels=[64, 128]`；再加上 `road_inverted` 和
 #   `road_moved_up`，取 `channels=[24, 48]`。（`road_stage_ratio` 只改了 `depths`，而 `small` 已经设定了它。）
 # - 读代码：[models/road.py](../../vit_ms/models/road.py)，每一步是表中的一行；
