@@ -103,7 +103,7 @@ def test_check_says_and_keeps_how_it_came_out(tmp_path, monkeypatch, capsys):
     assert "✗ attention" in capsys.readouterr().out
     checkin.check("attention", right)
     said = capsys.readouterr().out
-    assert "✓ attention: passed" in said and "exercises" in said
+    assert "✓ attention: passed" in said and "exercises" in said and "name it attention" in said
     assert [one.passed for one in Progress().attempts()] == [False, True]
     assert "def right(q, k, v):" in Progress().passed()["attention"].source
     checkin.check("atention", right)
@@ -112,6 +112,14 @@ def test_check_says_and_keeps_how_it_came_out(tmp_path, monkeypatch, capsys):
 
     assert cli.main(["checkin", "status"]) == 0
     assert "✓ attention" in capsys.readouterr().out
+
+
+def test_a_task_is_shown_with_the_code_to_begin_with(capsys):
+    checkin.task("attention")
+    said = capsys.readouterr().out
+    assert "Scaled dot-product attention 缩放点积注意力" in said and "```python\ndef attention(q, k, v):" in said
+    checkin.task("atention")
+    assert capsys.readouterr().out.count("\n") == 1
 
 
 def test_what_is_of_the_check_in_is_not_of_the_solution():

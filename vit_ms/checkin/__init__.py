@@ -1,8 +1,7 @@
 """The check-in: exercises that are graded by what a solution does, and a record of what a learner has done.
 
-from vit_ms.checkin import check, hint, status
-
-check("attention", attention)
+In a notebook: task("attention") says what to write, check("attention", attention) grades it, hint("attention") helps and
+status() tells what is done.
 """
 
 import ast
@@ -16,7 +15,7 @@ from vit_ms.checkin.grader import grade
 from vit_ms.checkin.progress import Attempt, Progress
 from vit_ms.errors import UserError
 
-_CALLS = ("check", "hint", "status", "card")
+_CALLS = ("check", "hint", "status", "task", "card")
 
 
 def check(name: str, solution: Callable) -> None:
@@ -27,8 +26,12 @@ def check(name: str, solution: Callable) -> None:
         solution (Callable): the function or the class, not its name and not its result.
     """
     try:
-        result = grade(exercise(name), solution)
+        one = exercise(name)
+        result = grade(one, solution)
         print(result)
+        if result.passed and getattr(solution, "__name__", "") != one.solution:
+            print(f"  name it {one.solution}: so it is looked for when your record is verified")
+            print(f"  请命名为 {one.solution}：验证打卡记录时会按这个名字查找")
         now = datetime.now().astimezone()
         attempt = Attempt(name, now, result.passed, result.code, source_of(solution), result.seconds)
         Progress().add(attempt)
@@ -36,6 +39,28 @@ def check(name: str, solution: Callable) -> None:
             print(f"  {_bar(Progress())}")
     except UserError as error:
         print(error)
+
+
+def task(name: str) -> None:
+    """Show what an exercise asks for, and the code to begin with."""
+    try:
+        one = exercise(name)
+    except UserError as error:
+        print(error)
+        return
+    text = (
+        f"**{one.title.en} {one.title.zh}**\n\n{one.statement.en}\n\n{one.statement.zh}\n\n```python\n{one.starter}```"
+    )
+    try:
+        from IPython import get_ipython
+        from IPython.display import Markdown, display
+    except ImportError:
+        print(text)
+        return
+    if get_ipython() is None:
+        print(text)
+    else:
+        display(Markdown(text))
 
 
 def hint(name: str) -> None:

@@ -224,7 +224,7 @@ def _edits(record: dict) -> list[str]:
         if row["name"] not in exercises():
             problems.append(f"{row['name']}: there is no such exercise in this version of vit_ms")
     found = Counter(row["name"] for row in record["exercises"])
-    problems += [f"{name}: is there {times} times" for name, times in sorted(found.items()) if times > 1]
+    problems += [f"{name}: is there twice" for name, times in sorted(found.items()) if times > 1]
     return problems
 
 
