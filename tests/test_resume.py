@@ -105,7 +105,7 @@ def kill_at_random(folder: Path, whole: Path, seconds: float, kills: int, seed: 
     chance, done, runs = random.Random(seed), 0, 0
     while done < kills:
         run = folder / f"run {runs}"
-        began = time.monotonic()
+        began, whole_run = time.monotonic(), not run.exists()
         process = start(run, "--resume")
         # Before the training, in its first compilation, within an epoch, in the validation, while a file is written.
         try:
@@ -118,7 +118,8 @@ def kill_at_random(folder: Path, whole: Path, seconds: float, kills: int, seed: 
         assert process.returncode == 0, process.communicate()[0]
         check_same(run, whole)
         runs += 1
-        seconds = time.monotonic() - began  # the machine may have less to do than it had
+        if whole_run:
+            seconds = time.monotonic() - began  # the machine may have less to do than it had
     finished(folder / f"run {runs}", "--resume")
     check_same(folder / f"run {runs}", whole)
 
