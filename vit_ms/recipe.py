@@ -190,7 +190,9 @@ class Recipe:
             "distillation_temperature", self.distillation_temperature, self.distillation_temperature > 0, "above 0"
         )
         if self.rand_augment is not None:
-            strength = len(self.rand_augment) == 2 and self.rand_augment[0] in (1, 2) and 0 <= self.rand_augment[1] <= 10
+            strength = (
+                len(self.rand_augment) == 2 and self.rand_augment[0] in (1, 2) and 0 <= self.rand_augment[1] <= 10
+            )
             _require(
                 "rand_augment", self.rand_augment, strength, "one or two operations, and their strength from 0 to 10"
             )
