@@ -52,7 +52,7 @@ def test_notebook_was_run_from_top_to_bottom(source, language):
     code = cells_of(notebook, "code")
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [output for output in outputs_of(notebook) if output.output_type == "error"]
-    assert build.notebook_path(source, language).stat().st_size < 400_000
+    assert build.notebook_path(source, language).stat().st_size < 800_000
 
 
 @each_source

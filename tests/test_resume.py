@@ -124,10 +124,6 @@ def kill_at_random(folder: Path, whole: Path, seconds: float, kills: int, seed: 
     check_same(folder / f"run {runs}", whole)
 
 
-def test_a_killed_run_goes_on_to_the_same_end(uninterrupted, tmp_path):
-    kill_at_random(tmp_path, *uninterrupted, kills=2, seed=0)
-
-
 @pytest.mark.slow
 def test_a_run_killed_at_twenty_random_moments_goes_on_to_the_same_end(uninterrupted, tmp_path):
     kill_at_random(tmp_path, *uninterrupted, kills=20, seed=1)

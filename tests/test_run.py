@@ -116,6 +116,7 @@ def short(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_numbers_and_another_seed_others(tmp_path, short):
     arguments = ["--config", short]
     for name, seed in (("one", "5"), ("other", "6")):

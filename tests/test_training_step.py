@@ -139,6 +139,7 @@ class _Data:
                 yield batch
 
 
+@pytest.mark.slow
 def test_training_goes_on_in_the_middle_of_an_epoch():
     runtime.setup("CPU", "pynative")
     whole = _step()

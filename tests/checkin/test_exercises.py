@@ -23,7 +23,12 @@ def _load(path):
 
 
 SOLUTIONS = {path.stem: _load(path) for path in sorted(FOLDER.glob("*.py"))}
-RIGHT = [(name, one) for name, module in SOLUTIONS.items() for one in module.RIGHT]
+# One of each is compiled in every run of the tests; the others take as long again.
+RIGHT = [
+    pytest.param(name, one, marks=[pytest.mark.slow] if one is not module.RIGHT[0] else [])
+    for name, module in SOLUTIONS.items()
+    for one in module.RIGHT
+]
 WRONG = [(name, one, code) for name, module in SOLUTIONS.items() for one, code in module.WRONG.items()]
 each_exercise = pytest.mark.parametrize("exercise", exercises().values(), ids=lambda one: one.name)
 

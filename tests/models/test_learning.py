@@ -62,7 +62,13 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("name", TINY)
+# Compiling a step of these takes long.
+SLOW = ("swin", "convnext", "hybrid", "resnet")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in TINY]
+)
 def test_it_learns_to_tell_upright_bars_from_lying_ones(name):
     runtime.setup("CPU", "graph", 1)
     cell, arguments, numerics = TINY[name]
