@@ -90,8 +90,8 @@ def test_mindspore_has_the_faults_that_the_check_is_for(tmp_path):
         "length.jpg": signal.SIGSEGV,
         "no tables.jpg": signal.SIGSEGV,
         "in a marker.jpg": signal.SIGALRM,
-        "length.png": signal.SIGALRM,
     }
+    # "length.png" hangs on some machines and is read as blank on others.
     result = python("-c", DIE, *[str(tmp_path / "class" / name) for name in ends])
     assert list(map(int, result.stdout.split())) == list(ends.values())
 
