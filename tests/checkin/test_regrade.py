@@ -60,6 +60,16 @@ HOSTILE = {
         "PermissionError",
         "subprocess",
     ),
+    "a program of its own": (
+        "import os, subprocess\ndef attention(q, k, v):\n    subprocess.run([os.path.join(os.getcwd(), 'mine')])\n",
+        "PermissionError",
+        "subprocess",
+    ),
+    "a file moved out": (
+        "import os\ndef attention(q, k, v):\n    open('mine', 'w').close()\n    os.rename('mine', ELSEWHERE)\n",
+        "PermissionError",
+        "os.rename",
+    ),
     "no Python": ("def attention(q, k, v:\n", "source", "SyntaxError"),
     "nothing": ("x = 1\n", "source", "attention"),
 }

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 import vit_ms
 from vit_ms.checkin.calling import Text
@@ -116,7 +117,7 @@ def _facts(record: dict, language: str) -> dict[str, str]:
     done = [row["name"] for row in record["exercises"] if row["name"] in exercises()]
     facts = {
         "exercises": _say(language, "exercises", done=len(done), total=len(exercises())),
-        "streak": _say(language, "streak", days=days) if days > 1 else _say(language, "one day"),
+        "streak": _say(language, "one day") if days == 1 else _say(language, "streak", days=days),
     }
     if accuracy_of(record) is not None:
         facts["accuracy"] = _say(language, "accuracy", share=accuracy_of(record))
@@ -158,8 +159,6 @@ def _draw(record: dict, language: str, path: Path) -> None:
 
 
 def _bar(figure: Figure, corner: tuple[float, float], width: float, height: float, colour: str):
-    from matplotlib.patches import Rectangle
-
     return Rectangle(corner, width, height, color=colour, transform=figure.transFigure, linewidth=0)
 
 

@@ -31,7 +31,7 @@ class Worker:
     """
 
     def __init__(self, seconds: float = SECONDS):
-        self.seconds, self.process, self.loaded = seconds, None, 0
+        self.seconds, self.process, self.loaded, self.asked = seconds, None, 0, 0
 
     def __enter__(self) -> "Worker":
         self.folder = Path(tempfile.mkdtemp(prefix="vit_ms_regrade_"))
@@ -108,7 +108,7 @@ class Worker:
         return line
 
     def _ask(self, kind: str, case: Case, weights: list[np.ndarray] | None, graph: bool) -> Answer:
-        self.asked = getattr(self, "asked", 0) + 1
+        self.asked += 1
         _write_case(self.folder / f"case_{self.asked}.npz", kind, case, weights, graph)
         self._request(f"ask {self.asked}")
         return _read_answer(self.folder / f"answer_{self.asked}.npz")

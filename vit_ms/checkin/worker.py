@@ -25,6 +25,19 @@ from mindspore import Parameter, Tensor, nn, ops
 """
 EXTRA_MEMORY = 2 * 2**30  # bytes above what MindSpore itself takes
 FILE_SIZE = 64 * 2**20
+# Events of Python's audit: never, and only where every path is in the folder.
+_FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.kill")
+_CHANGES = (
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+)
 
 
 def _calling():
@@ -46,24 +59,14 @@ def _limit(folder: Path) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
 
-    forbidden, allowed, package = (
-        (
-            "socket.",
-            "subprocess.",
-            "os.system",
-            "os.exec",
-            "os.fork",
-            "os.posix_spawn",
-            "os.kill",
-            "os.remove",
-            "os.rename",
-        ),
-        str(folder),
-        str(_HERE.parent),
-    )
+    package = str(_HERE.parent) + os.sep
+
+    def within(path) -> bool:
+        return isinstance(path, str) and (os.path.realpath(path) + os.sep).startswith(os.path.realpath(folder) + os.sep)
 
     def watch(event: str, arguments: tuple) -> None:
-        if event.startswith(forbidden) and not str(arguments[0] if arguments else "").startswith(allowed):
+        moves = event in _CHANGES and not all(within(path) for path in arguments if isinstance(path, (str, bytes)))
+        if event.startswith(_FORBIDDEN) or moves:
             raise PermissionError(f"a solution may not use {event}")
         if event == "import" and str(arguments[0]).split(".")[0] == "vit_ms":
             raise ImportError("a solution may not import vit_ms: it is graded without it")
@@ -71,8 +74,8 @@ def _limit(folder: Path) -> None:
             path = os.path.realpath(arguments[0])
             writes = isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             # The compiler of graph mode reads the sources of what it compiles, those of calling.py too.
-            ours = path.startswith(package + os.sep) and path != str(_HERE / "calling.py")
-            if ours or (writes and not path.startswith(allowed) and path != os.devnull):
+            ours = path.startswith(package) and path != str(_HERE / "calling.py")
+            if ours or (writes and not within(path) and path != os.devnull):
                 raise PermissionError(f"a solution may not open {arguments[0]}")
 
     sys.addaudithook(watch)
@@ -109,7 +112,7 @@ def _write_answer(answer, path: Path) -> None:
 
 def main(folder: str) -> None:
     """Load solutions and answer, one request a line: `load MODULE NAME` or `ask NUMBER`."""
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "w", buffering=1)
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
     quiet = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(quiet, stream)
