@@ -58,6 +58,7 @@ class Exercise:
     Args:
         name (str): as `check` takes it; that of its file.
         notebook (str): the notebook it belongs to, like 03_attention_by_hand.
+        section (int): the notebook's section that it follows.
         kind (str): what a solution is: `"function"` of Tensors, `"numpy"`, a function of arrays, or `"cell"`, a class of
             nn.Cell whose constructor takes a case's config.
         title (Text): a few words.
@@ -76,6 +77,7 @@ class Exercise:
 
     name: str
     notebook: str
+    section: int
     kind: str
     title: Text
     statement: Text

@@ -16,7 +16,7 @@ def exercises() -> dict[str, Exercise]:
     for name, exercise in zip(names, found, strict=True):
         if exercise.name != name:
             raise UserError(f"the exercise in {name}.py calls itself {exercise.name!r}: the file's name is its name")
-    return {exercise.name: exercise for exercise in sorted(found, key=lambda exercise: exercise.notebook)}
+    return {exercise.name: exercise for exercise in sorted(found, key=lambda one: (one.notebook, one.section))}
 
 
 def exercise(name: str) -> Exercise:

@@ -45,6 +45,7 @@ def cases(rng):
 EXERCISE = Exercise(
     name="attention",
     notebook="03_attention_by_hand",
+    section=4,
     kind="function",
     title=Text("Scaled dot-product attention", "缩放点积注意力"),
     statement=Text(

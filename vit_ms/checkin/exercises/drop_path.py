@@ -218,6 +218,7 @@ def _judge_scale(factors):
 EXERCISE = Exercise(
     name="drop_path",
     notebook="04_encoder_and_vit",
+    section=6,
     kind="cell",
     title=Text("DropPath, stochastic depth", "DropPath（随机深度）"),
     statement=Text(

@@ -73,6 +73,7 @@ def cases(rng):
 EXERCISE = Exercise(
     name="embed_tokens",
     notebook="02_from_image_to_tokens",
+    section=7,
     kind="function",
     title=Text("Class token and positions", "类别 token 与位置编码"),
     statement=Text(

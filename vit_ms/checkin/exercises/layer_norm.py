@@ -85,6 +85,7 @@ def cases(rng):
 EXERCISE = Exercise(
     name="layer_norm",
     notebook="04_encoder_and_vit",
+    section=2,
     kind="function",
     title=Text("Layer normalisation", "层归一化"),
     statement=Text(

@@ -105,6 +105,7 @@ def cases(rng):
 EXERCISE = Exercise(
     name="multi_head_attention",
     notebook="03_attention_by_hand",
+    section=6,
     kind="function",
     title=Text("Multi-head self-attention", "多头自注意力"),
     statement=Text(

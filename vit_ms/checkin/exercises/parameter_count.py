@@ -46,6 +46,7 @@ def cases(rng):
 EXERCISE = Exercise(
     name="parameter_count",
     notebook="04_encoder_and_vit",
+    section=8,
     kind="numpy",
     title=Text("Counting the parameters of a ViT", "计算 ViT 的参数量"),
     statement=Text(

@@ -62,6 +62,7 @@ def cases(rng):
 EXERCISE = Exercise(
     name="patchify",
     notebook="02_from_image_to_tokens",
+    section=3,
     kind="function",
     title=Text("Cutting images into patches", "把图像切成图像块"),
     statement=Text(

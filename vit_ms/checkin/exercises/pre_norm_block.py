@@ -132,6 +132,7 @@ def cases(rng):
 EXERCISE = Exercise(
     name="pre_norm_block",
     notebook="04_encoder_and_vit",
+    section=5,
     kind="cell",
     title=Text("A pre-norm block", "pre-norm 的一层"),
     statement=Text(

@@ -52,6 +52,7 @@ def cases(rng):
 EXERCISE = Exercise(
     name="split_heads",
     notebook="03_attention_by_hand",
+    section=5,
     kind="function",
     title=Text("Splitting into heads", "拆分成多头"),
     statement=Text(
