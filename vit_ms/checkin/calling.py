@@ -62,12 +62,14 @@ class Case:
         config (dict): the other arguments, by name: of the function, or of the cell's constructor. Numbers, words, lists of
             them, and Parts, which become cells.
         training (bool): what a cell is set to.
+        calls (int): how often it is called, one cell or function; the outputs of all calls come one after another.
     """
 
     about: Text
     inputs: tuple
     config: dict = field(default_factory=dict)
     training: bool = False
+    calls: int = 1
 
 
 @dataclass
@@ -113,12 +115,14 @@ def ask(
     before = ms.get_context("mode")
     try:
         ms.set_context(mode=ms.PYNATIVE_MODE)
-        given = _given(kind, case)
-        found = _outputs_of(_callable(kind, solution, case)(*given))
-        if not isinstance(found, _Arrays):
-            answer.returned = type(found).__name__
-            return answer
-        answer.outputs = list(found)
+        given, call = _given(kind, case), _callable(kind, solution, case)
+        answer.outputs = []
+        for _ in range(case.calls):
+            found = _outputs_of(call(*given))
+            if not isinstance(found, _Arrays):
+                answer.returned, answer.outputs = type(found).__name__, None
+                return answer
+            answer.outputs += found
         if kind == "numpy":
             pairs = enumerate(zip(given, case.inputs, strict=True))
             answer.changed = next((place for place, (now, was) in pairs if not np.array_equal(now, was)), -1)
@@ -130,7 +134,8 @@ def ask(
             answer.in_graph = True
             ms.set_context(mode=ms.GRAPH_MODE)
             call = _callable(kind, solution, case) if kind == "cell" else _Whole(solution, _config(case))
-            answer.compiled = list(_outputs_of(call(*_given(kind, case))))
+            given = _given(kind, case)
+            answer.compiled = [array for _ in range(case.calls) for array in _outputs_of(call(*given))]
             answer.in_graph = False
     except KeyboardInterrupt:
         raise

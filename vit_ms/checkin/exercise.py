@@ -45,10 +45,12 @@ class Property(NamedTuple):
     Args:
         cases (Callable): from a NumPy generator the calls to make.
         judge (Callable): takes the cases and, for each, the list of its outputs as arrays; raises `Wrong`.
+        graph (bool): whether the first case is compiled as well, and its outputs judged by themselves.
     """
 
     cases: Callable[[np.random.Generator], Iterable[Case]]
     judge: Callable[[list[Case], list[list[np.ndarray]]], None]
+    graph: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,3 +99,5 @@ class Exercise:
             raise UserError(f"exercise {self.name}: kind is {self.kind!r}; choose one of {', '.join(KINDS)}")
         if not 1 <= len(self.hints) <= 3:
             raise UserError(f"exercise {self.name} has {len(self.hints)} hints; give one to three")
+        if self.graph + sum(one.graph for one in self.properties) > 1:
+            raise UserError(f"exercise {self.name} is compiled more than once, which takes too long: graph=True once")

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from mindspore import nn
 
 from vit_ms.checkin.calling import Answer, Case, Text, ask
-from vit_ms.checkin.exercise import Exercise, Wrong
+from vit_ms.checkin.exercise import Exercise, Property, Wrong
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,24 @@ def _try(exercise: Exercise, asking: Asking, rng: np.random.Generator) -> Text:
         tried += [Text("graph mode", "图模式")] if exercise.graph and tensors else []
     for one in exercise.properties:
         asked = list(one.cases(rng))
-        answers = [asking(case, None, False) for case in asked]
-        for case, answer in zip(asked, answers, strict=True):
-            _check_error(answer, case)
-        try:
-            one.judge(asked, [answer.outputs for answer in answers])
-        except Wrong as wrong:
-            raise _Failure(wrong.code, wrong.message) from None
+        _judge_property(one, asked, [asking(case, None, False) for case in asked])
+        if one.graph:
+            tried.append(Text("graph mode", "图模式"))
+            compiled = asking(asked[0], None, True)
+            _judge_property(one, asked[:1], [replace(compiled, outputs=compiled.compiled)], graph=True)
     if exercise.properties:
         tried.append(Text(f"{len(exercise.properties)} properties", f"{len(exercise.properties)} 条性质"))
     return Text(", ".join(text.en for text in tried), "、".join(text.zh for text in tried))
+
+
+def _judge_property(one: Property, cases: list[Case], answers: list[Answer], graph: bool = False) -> None:
+    for case, answer in zip(cases, answers, strict=True):
+        _check_error(answer, case)
+    try:
+        one.judge(cases, [answer.outputs for answer in answers])
+    except Wrong as wrong:
+        en, zh = ("in graph mode alone: ", "仅图模式下：") if graph else ("", "")
+        raise _Failure(wrong.code, Text(en + wrong.message.en, zh + wrong.message.zh)) from None
 
 
 def _check_error(found: Answer, case: Case) -> None:

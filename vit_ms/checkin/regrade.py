@@ -130,6 +130,7 @@ def _write_case(path: Path, kind: str, case: Case, weights: Sequence[np.ndarray]
         "inputs": [pack(value) for value in case.inputs],
         "config": {name: pack(value) for name, value in case.config.items()},
         "training": case.training,
+        "calls": case.calls,
         "weights": None if weights is None else [pack(value) for value in weights],
         "graph": graph,
     }

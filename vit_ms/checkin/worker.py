@@ -95,7 +95,7 @@ def _read_case(calling, path: Path) -> tuple:
 
     config = {name: unpack(value) for name, value in told["config"].items()}
     inputs = tuple(unpack(value) for value in told["inputs"])
-    case = calling.Case(calling.Text("", ""), inputs, config, told["training"])
+    case = calling.Case(calling.Text("", ""), inputs, config, told["training"], told["calls"])
     weights = None if told["weights"] is None else [unpack(value) for value in told["weights"]]
     return told["kind"], case, weights, told["graph"]
 

@@ -172,6 +172,26 @@ class Seeded(Base):
         return x * Tensor(draws < self.keep_prob, x.dtype) / self.keep_prob
 
 
+class DrawnOnce(nn.Cell):
+    def __init__(self, keep_prob):
+        super().__init__()
+        self.keep_prob = keep_prob
+        self.draws = ops.rand(96)
+
+    def construct(self, x):
+        if not self.training or self.keep_prob == 1:
+            return x
+        mask = (self.draws[: x.shape[0]] < self.keep_prob).astype(x.dtype)
+        return x * mask.reshape((-1,) + (1,) * (x.ndim - 1)) / self.keep_prob
+
+
+class DrawnByNumPy(Base):
+    def dropped(self, x):
+        draws = Tensor(np.random.rand(x.shape[0], 1, 1).astype(np.float32))  # drawn once, when it is compiled
+        draws = draws.reshape((-1,) + (1,) * (x.ndim - 1))
+        return x * (draws < self.keep_prob).astype(x.dtype) / self.keep_prob
+
+
 class ThreeAxes(Base):
     def dropped(self, x):
         return x * (ops.rand(x.shape[0], 1, 1) < self.keep_prob).astype(x.dtype) / self.keep_prob
@@ -232,6 +252,8 @@ WRONG = {
     OneForAll: "whole batch dropped",
     Never: "nothing dropped",
     Seeded: "same in every call",
+    DrawnOnce: "same in every call",
+    DrawnByNumPy: "same in every call",
     Half: "share kept",
     Bernoulli: "share kept",
     NotScaled: "not scaled",

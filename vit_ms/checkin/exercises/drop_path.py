@@ -42,9 +42,9 @@ class _ZeroByZero(DropPath):
         return ops.zeros_like(x) / ops.zeros_like(x)
 
 
-def _case(rng, about, shape, keep_prob, training):
+def _case(rng, about, shape, keep_prob, training, calls=1):
     x = rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)  # no number is near 0
-    return Case(about, (x.astype(np.float32),), {"keep_prob": keep_prob}, training)
+    return Case(about, (x.astype(np.float32),), {"keep_prob": keep_prob}, training, calls)
 
 
 def cases(rng):
@@ -61,7 +61,7 @@ def evaluations(rng):
 
 
 def judge_evaluation(cases, outputs):
-    for case, output in zip(cases, _single(cases, outputs), strict=True):
+    for case, (output,) in zip(cases, _checked(cases, outputs), strict=True):
         (x,), keep_prob = case.inputs, case.config["keep_prob"]
         if np.allclose(output, x, atol=1e-5):
             continue
@@ -86,15 +86,14 @@ def judge_evaluation(cases, outputs):
 def trainings(rng):
     for shape, keep_prob in (((64, 3, 5), 0.8), ((96, 2, 3, 4), 0.25), ((80, 6), 0.6)):
         about = Text(f"training, x {shape}, keep_prob = {keep_prob}", f"训练模式，x {shape}，keep_prob = {keep_prob}")
-        yield from [_case(rng, about, shape, keep_prob, True)] * 5
+        yield _case(rng, about, shape, keep_prob, True, calls=5)
 
 
 def judge_training(cases, outputs):
     factors = {}  # of each keep_prob what the calls multiplied the numbers by: (calls, B, numbers)
-    for case, output in zip(cases, _single(cases, outputs), strict=True):
+    for case, calls in zip(cases, _checked(cases, outputs), strict=True):
         (x,), keep_prob = case.inputs, case.config["keep_prob"]
-        factors.setdefault(keep_prob, []).append((output / x).reshape(len(x), -1))
-    factors = {keep_prob: np.stack(calls) for keep_prob, calls in factors.items()}
+        factors[keep_prob] = np.stack([(output / x).reshape(len(x), -1) for output in calls])
     kept = {keep_prob: np.abs(calls) > 1e-6 for keep_prob, calls in factors.items()}
     if any((calls.any(axis=2) != calls.all(axis=2)).any() for calls in kept.values()):
         raise Wrong(
@@ -108,31 +107,34 @@ def judge_training(cases, outputs):
     _judge_scale({keep_prob: factors[keep_prob][kept[keep_prob]] for keep_prob in factors})
 
 
-def _single(cases, outputs):
-    """The output of each case, with the shape and dtype of x."""
-    for case, (output, *others) in zip(cases, outputs, strict=True):
+def _checked(cases, outputs):
+    """The outputs of each case, one a call, with the shape and dtype of x."""
+    for case, calls in zip(cases, outputs, strict=True):
         (x,), mode = case.inputs, Text("training", "训练") if case.training else Text("evaluation", "评估")
-        if others:
-            message = Text(
-                f"in {mode.en} there are {len(others) + 1} outputs", f"{mode.zh}时有 {len(others) + 1} 个输出"
-            )
+        each = len(calls) // case.calls
+        if each > 1:
+            message = Text(f"in {mode.en} there are {each} outputs", f"{mode.zh}时有 {each} 个输出")
             raise Wrong("number of outputs", message)
-        if output.shape != x.shape:
-            raise Wrong(
-                "shape",
-                Text(
-                    f"in {mode.en} x is {x.shape} and the result is {output.shape}: the mask is to be (B, 1, ..., 1), with "
-                    "as many axes as x",
-                    f"{mode.zh}时 x 的形状是 {x.shape}，结果却是 {output.shape}：掩码应为 (B, 1, ..., 1)，维数与 x 相同",
-                ),
-            )
-        if not np.isfinite(output).all():
-            raise Wrong("not finite", Text(f"in {mode.en} values are not finite", f"{mode.zh}时有 NaN 或无穷大"))
-        if output.dtype != x.dtype:
-            raise Wrong(
-                "dtype", Text(f"in {mode.en} the dtype is {output.dtype}", f"{mode.zh}时数据类型是 {output.dtype}")
-            )
-        yield output
+        for output in calls:
+            _check(output, x, mode)
+        yield calls
+
+
+def _check(output, x, mode):
+    """That one output has the shape and dtype of x and is finite."""
+    if output.shape != x.shape:
+        raise Wrong(
+            "shape",
+            Text(
+                f"in {mode.en} x is {x.shape} and the result is {output.shape}: the mask is to be (B, 1, ..., 1), with "
+                "as many axes as x",
+                f"{mode.zh}时 x 的形状是 {x.shape}，结果却是 {output.shape}：掩码应为 (B, 1, ..., 1)，维数与 x 相同",
+            ),
+        )
+    if not np.isfinite(output).all():
+        raise Wrong("not finite", Text(f"in {mode.en} values are not finite", f"{mode.zh}时有 NaN 或无穷大"))
+    if output.dtype != x.dtype:
+        raise Wrong("dtype", Text(f"in {mode.en} the dtype is {output.dtype}", f"{mode.zh}时数据类型是 {output.dtype}"))
 
 
 def _judge_choice(kept):
@@ -263,10 +265,11 @@ EXERCISE = Exercise(
     ),
     reference=DropPath,
     cases=cases,
+    graph=False,  # of the draws, below
     mistakes=(
         Mistake("keep_prob swapped", _AllDropped, SWAPPED),
         Mistake("keep_prob swapped", _ZeroByZero, SWAPPED),
         Mistake("divided by the drop rate", _DividedByZero, BY_DROP_RATE),
     ),
-    properties=(Property(evaluations, judge_evaluation), Property(trainings, judge_training)),
+    properties=(Property(evaluations, judge_evaluation), Property(trainings, judge_training, graph=True)),
 )
