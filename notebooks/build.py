@@ -1,7 +1,8 @@
 """Build the notebooks: each source in src/ holds both languages, is run once and written to en/ and zh/ with its outputs.
 
 A source is a jupytext percent file. Its Markdown cells come in pairs, `# %% [markdown] lang="en"` and then lang="zh"; its
-code cells are the same in both notebooks.
+code cells are the same in both notebooks. The notebook's exercises, which are in vit_ms/checkin/exercises, come before the
+summary, its last pair.
 """
 
 import argparse
@@ -19,11 +20,29 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode, v4
 
+from vit_ms.checkin.calling import Text
+from vit_ms.checkin.exercises import exercises
 from vit_ms.files import whole_file
 from vit_ms.visualize import can_draw
 
 FOLDER = Path(__file__).resolve().parent
 LANGUAGES = ("en", "zh")
+EXERCISES = Text(
+    "## Exercises\n\nWrite each in its cell and run the cell. The grader calls your code with random inputs and compares "
+    'what it does with a reference, so any correct way passes; of what is wrong it says what to look at. `hint("{name}")` '
+    "in a new cell shows a hint, one more at each call.",
+    "## 练习\n\n在各个单元格里写出代码并运行。评分器用随机输入调用你的代码，与参考实现比较结果，所以任何正确的写法都能通过；"
+    '有错时会指出该检查哪里。在新单元格里运行 `hint("{name}")` 可以查看提示，每次多一条。',
+)
+AFTER = Text("*After section {section}.*", "*对应第 {section} 小节。*")
+CHECK_IN = Text(
+    '### Check in\n\n`status` shows what is solved; `status()` that of all notebooks. `card(day=1, name="...")` makes a '
+    "picture to post, a text for a blog and a record that anybody can verify ([how](../../docs/checkin.md)); with "
+    "`history=` and `accuracy=` it has the curve of your own run.",
+    '### 打卡\n\n`status` 显示本课已通过的练习，`status()` 显示全部。`card(day=1, name="...")` 生成一张打卡图片、一段博客'
+    "文字和一份任何人都能验证的记录（[说明](../../docs/checkin.md)）；加上 `history=` 和 `accuracy=`，卡片上就有你"
+    "自己训练的曲线。",
+)
 
 # A line may end between two Chinese characters or punctuation marks; a browser would show that as a space.
 _CHINESE = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
@@ -56,6 +75,15 @@ def notebook_cells(source: Path, language: str) -> list[NotebookNode]:
     Raises:
         ValueError: If the Markdown cells are not pairs of English and Chinese.
     """
+    cells = source_cells(source, language)
+    cells[-1:-1] = exercise_cells(source.stem, language)
+    for number, cell in enumerate(cells):
+        cell.id = f"cell-{number:02}"
+    return cells
+
+
+def source_cells(source: Path, language: str) -> list[NotebookNode]:
+    """The cells that the source has for one language."""
     cells, expected = [], "en"
     for cell in jupytext.read(source, fmt="py:percent").cells:
         if cell.cell_type == "markdown":
@@ -65,13 +93,33 @@ def notebook_cells(source: Path, language: str) -> list[NotebookNode]:
             expected = "zh" if found == "en" else "en"
             if found == language:
                 text = _CHINESE_LINE_END.sub("", cell.source)
-                cells.append(v4.new_markdown_cell(text, id=f"cell-{len(cells):02}"))
+                cells.append(v4.new_markdown_cell(text))
         elif expected == "zh":
             raise ValueError(f'{source.name}: lang="zh" is due, not code, at: {cell.source[:60]!r}')
         else:
-            cells.append(v4.new_code_cell(cell.source, id=f"cell-{len(cells):02}"))
+            cells.append(v4.new_code_cell(cell.source))
     if expected == "zh":
         raise ValueError(f'{source.name}: lang="zh" is due at the end')
+    return cells
+
+
+def exercise_cells(notebook: str, language: str) -> list[NotebookNode]:
+    """The section with the exercises of a notebook; none where it has none."""
+    chosen = [one for one in exercises().values() if one.notebook == notebook]
+    if not chosen:
+        return []
+    cells = [v4.new_markdown_cell(getattr(EXERCISES, language).format(name=chosen[0].name))]
+    for one in chosen:
+        title, statement = getattr(one.title, language), getattr(one.statement, language)
+        after = getattr(AFTER, language).format(section=one.section)
+        cells.append(v4.new_markdown_cell(f"### {title}\n\n{after}\n\n{statement}"))
+        modules = "import numpy as np\n"
+        if one.kind != "numpy":
+            modules = f"import mindspore as ms\n{modules}from mindspore import Parameter, Tensor, nn, ops\n"
+        code = f"{modules}\nfrom vit_ms.checkin import check, hint\n\n\n{one.starter.strip()}\n\n\n"
+        cells.append(v4.new_code_cell(f'{code}check("{one.name}", {one.solution})'))
+    cells.append(v4.new_markdown_cell(getattr(CHECK_IN, language)))
+    cells.append(v4.new_code_cell(f'from vit_ms.checkin import card, status\n\nstatus("{notebook}")'))
     return cells
 
 
@@ -103,6 +151,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
         "IPYTHONDIR": str(folder / ".ipython"),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "VIT_MS_STILL": "1",  # a page that does not run has no sliders
+        "VIT_MS_HOME": str(folder / ".home"),  # a learner's record that is empty
     }
     for last_try in (False, True):
         specs = KernelSpecManager(kernel_dirs=[])  # leaves the kernel of this interpreter
@@ -129,7 +178,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 900) -> Noteboo
             if place in str(cell.get("outputs")):
                 raise ValueError(f"an output shows {place}: {cell.source[:60]!r}")
     # The last is the kernel compiler's, which vit_ms removes unless the kernel is ended too soon for that.
-    ours = (".ipython", "runs", "dsa_transfrom.log")
+    ours = (".ipython", ".home", "runs", "dsa_transfrom.log")
     left = sorted(path.name for path in folder.iterdir() if path.name not in ours)
     if left:
         raise ValueError(f"files outside runs/: {', '.join(left)}")

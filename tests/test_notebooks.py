@@ -8,6 +8,9 @@ import pytest
 from nbclient.exceptions import DeadKernelError
 from notebook_build import build
 
+from vit_ms.checkin.course import NOTEBOOKS
+from vit_ms.checkin.exercises import exercises
+
 FOLDER = build.FOLDER
 SOURCES = build.sources()
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -82,6 +85,28 @@ def test_the_first_cell_examines_the_environment_and_the_last_asks(source):
     assert any("runtime.setup(device_target=" in line for line in first)
     assert cells[-1].cell_type == "markdown" and cells[-1].source.startswith("## Summary")
     assert cells[-1].source.count("<details><summary>") == 3 and "### Where to go next" in cells[-1].source
+
+
+@each_source
+def test_the_exercises_come_before_the_summary(source):
+    mine = [one for one in exercises().values() if one.notebook == source.stem]
+    assert 2 <= len(mine) <= 4
+    for language in build.LANGUAGES:
+        cells = build.notebook_cells(source, language)
+        first = next(place for place, cell in enumerate(cells) if cell.source.startswith(("## Exercises", "## 练习")))
+        headings = re.findall(r"^## (\d+)\. ", "\n".join(cell.source for cell in cells[:first]), re.M)
+        assert {str(one.section) for one in mine} <= set(headings)
+        assert [cell.cell_type for cell in cells[first:]] == ["markdown"] + ["markdown", "code"] * (len(mine) + 1) + [
+            "markdown"
+        ]
+        assert cells[0].source.splitlines()[0] == f"# {getattr(NOTEBOOKS[source.stem], language)}"
+
+
+@each_source
+def test_an_exercise_that_was_not_begun_is_no_attempt(source):
+    printed = "".join(output.get("text", "") for output in outputs_of(committed(source, "en")))
+    mine = [one.name for one in exercises().values() if one.notebook == source.stem]
+    assert re.findall(r"· (\w+): not begun", printed) == mine and "✗" not in printed
 
 
 @each_source

@@ -132,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     card.add_argument("--day", type=int, required=True, help="of the camp, from 1")
     card.add_argument("--name", required=True, help="the learner's")
     card.add_argument("--run", dest="trained", help="the folder of a run, for its curve and accuracy")
+    card.add_argument("--notebook", help="of the day (default that of the exercise solved last)")
     card.add_argument("--language", default="zh", help="zh (default) or en")
     card.add_argument("--token", help="what the instructor gave to this learner, to sign the record with")
     card.add_argument("--output", default="checkin", help="folder (default checkin)")
@@ -283,14 +284,15 @@ def _doctor(args: argparse.Namespace) -> list[Path]:
 
 def _checkin(args: argparse.Namespace) -> list[Path]:
     from vit_ms import checkin
-    from vit_ms.checkin import card, classroom, record
+    from vit_ms.checkin import classroom, record
+    from vit_ms.checkin.cards import make_card
 
     given = {key: value for key, value in _given(args).items() if key != "action"}
     if args.action == "status":
         checkin.status()
         return []
     if args.action == "card":
-        return card.card(run=given.pop("trained", None), **given)
+        return make_card(run=given.pop("trained", None), **given)
     if args.action == "class":
         return classroom.class_view(**given)
     tokens = record.read_tokens(args.tokens) if args.tokens else None

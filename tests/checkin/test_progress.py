@@ -10,6 +10,7 @@ import pytest
 from mindspore import ops
 
 from vit_ms import checkin, cli
+from vit_ms.checkin.exercises import exercise
 from vit_ms.checkin.progress import Attempt, Progress, streak
 from vit_ms.errors import UserError
 
@@ -107,11 +108,37 @@ def test_check_says_and_keeps_how_it_came_out(tmp_path, monkeypatch, capsys):
     assert [one.passed for one in Progress().attempts()] == [False, True]
     assert "def right(q, k, v):" in Progress().passed()["attention"].source
     checkin.check("atention", right)
-    assert capsys.readouterr().out.splitlines() == ["there is no exercise 'atention'; did you mean 'attention'?"]
+    assert capsys.readouterr().out.startswith("there is no exercise 'atention'; did you mean 'attention'")
     assert len(Progress().attempts()) == 2
 
     assert cli.main(["checkin", "status"]) == 0
     assert "✓ attention" in capsys.readouterr().out
+
+
+def test_the_code_to_begin_with_is_no_attempt(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VIT_MS_HOME", str(tmp_path))
+    one = exercise("attention")
+    for added, said in (("", "· attention: not begun"), ("    return v\n", "✗ attention")):
+        path = tmp_path / f"cell{len(added)}.py"
+        path.write_text("import numpy as np\nfrom vit_ms.checkin import check\n\n" + one.starter + added)
+        space = {}
+        exec(compile(path.read_text(), str(path), "exec"), space)
+        checkin.check("attention", space["attention"])
+        assert capsys.readouterr().out.startswith(said)
+    assert len(Progress().attempts()) == 1
+
+
+def test_the_status_of_one_notebook(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VIT_MS_HOME", str(tmp_path))
+    checkin.status("03_attention_by_hand")
+    shown = capsys.readouterr().out
+    assert (
+        shown.startswith("3. Attention by hand 第 3 课 手算注意力\n")
+        and "attention" in shown
+        and "patchify" not in shown
+    )
+    checkin.status("03_attention_by_hands")
+    assert "did you mean '03_attention_by_hand'?" in capsys.readouterr().out
 
 
 def test_a_task_is_shown_with_the_code_to_begin_with(capsys):

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from vit_ms import cli
+from vit_ms import checkin, cli
 from vit_ms.checkin import record as records
-from vit_ms.checkin.card import card
+from vit_ms.checkin.cards import make_card
 from vit_ms.checkin.progress import Attempt, Progress
 from vit_ms.checkin.record import make_record, read_record, read_tokens, verify, write_record
 from vit_ms.errors import UserError
@@ -162,12 +162,26 @@ def test_tokens_come_from_a_table(tmp_path):
         ({"language": "fr"}, "language is 'fr'"),
         ({"accuracy": 97.5}, "accuracy is 97.5"),
         ({"run": "nowhere"}, "is not the folder of a finished run"),
+        ({"notebook": "03_attention"}, "notebook is '03_attention'"),
+        ({"history": [{"epoch": 1, "train_loss": "much"}]}, "epoch 1: train_loss is 'much'"),
+        ({"history": [1.0]}, "history has 1.0"),
     ],
 )
 def test_mistakes_of_a_card_are_told_before_anything_is_written(tmp_path, arguments, message):
     with pytest.raises(UserError, match=message):
-        card(**{"day": 1, "name": "x", "output": "cards"} | arguments)
+        make_card(**{"day": 1, "name": "x", "output": "cards"} | arguments)
     assert not (tmp_path / "cards").exists()
+
+
+def test_a_card_names_the_notebook_of_the_exercise_solved_last(progress, monkeypatch, capsys):
+    monkeypatch.setenv("VIT_MS_HOME", str(progress.path.parent))
+    for notebook, title in ((None, "3. Attention by hand"), ("02_from_image_to_tokens", "2. From an image to tokens")):
+        options = {"history": [{"train_loss": 1.0}], "notebook": notebook, "language": "en"}
+        _, text, record = checkin.card(day=3, name="Ming" * 25, **options)
+        assert title in text.read_text(encoding="utf-8").replace("\\", "")
+        assert read_record(record)["notebook"] == (notebook or "03_attention_by_hand")
+        assert "day03.png" in capsys.readouterr().out
+    assert checkin.card(day=0, name="Ming") == [] and "day is 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -177,7 +191,7 @@ def test_a_card_is_a_picture_a_text_and_a_record(progress, monkeypatch, language
     monkeypatch.setenv("VIT_MS_HOME", str(progress.path.parent))
     history = [{"epoch": e, "train_loss": 2.0 / e, "val_loss": 1.0 / e, "other": "x"} for e in range(1, 9)]
     name = "<b>小明</b> $x$ [a](b)"
-    picture, text, record = card(16, name, history, 0.9861, language=language, output="cards")
+    picture, text, record = make_card(16, name, history, 0.9861, language=language, output="cards")
     assert Image.open(picture).size == (1080, 600)
     told = text.read_text(encoding="utf-8")
     assert "98.61%" in told and "day16.png" in told and "<b>" not in told.replace("\\<b\\>", "")

@@ -1,19 +1,23 @@
 """The check-in: exercises that are graded by what a solution does, and a record of what a learner has done.
 
-In a notebook: task("attention") says what to write, check("attention", attention) grades it, hint("attention") helps and
-status() tells what is done.
+In a notebook: task("attention") says what to write, check("attention", attention) grades it, hint("attention") helps,
+status() tells what is done and card(day=3, name="...") makes the picture to post, a text and the record.
 """
 
 import ast
+import contextlib
 import linecache
 import re
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
+from vit_ms.checkin.course import title_of
+from vit_ms.checkin.exercise import Exercise
 from vit_ms.checkin.exercises import exercise, exercises
 from vit_ms.checkin.grader import grade
 from vit_ms.checkin.progress import Attempt, Progress
-from vit_ms.errors import UserError
+from vit_ms.errors import UserError, did_you_mean
 
 _CALLS = ("check", "hint", "status", "task", "card")
 
@@ -27,13 +31,18 @@ def check(name: str, solution: Callable) -> None:
     """
     try:
         one = exercise(name)
+        source = source_of(solution)
+        if _is_starter(one, source):
+            print(f"· {name}: not begun; write it in this cell and run the cell again")
+            print("  还没有作答：请在本单元格里写出代码，再运行一次")
+            return
         result = grade(one, solution)
         print(result)
         if result.passed and getattr(solution, "__name__", "") != one.solution:
             print(f"  name it {one.solution}: so it is looked for when your record is verified")
             print(f"  请命名为 {one.solution}：验证打卡记录时会按这个名字查找")
         now = datetime.now().astimezone()
-        attempt = Attempt(name, now, result.passed, result.code, source_of(solution), result.seconds)
+        attempt = Attempt(name, now, result.passed, result.code, source, result.seconds)
         Progress().add(attempt)
         if result.passed:
             print(f"  {_bar(Progress())}")
@@ -73,20 +82,64 @@ def hint(name: str) -> None:
         print(error)
 
 
-def status() -> None:
-    """Show which exercises are solved, by notebook, with a bar."""
+def card(day: int, name: str, **options) -> list[Path]:
+    """Make the card of a day, and show it where this is a notebook.
+
+    Args:
+        day (int): of the camp, from 1.
+        name (str): of the learner.
+        options: those of `cards.make_card`: history and accuracy or run, notebook, language, token, output.
+
+    Returns:
+        list[Path], the PNG, the Markdown and the JSON record; empty where an argument is wrong, which is told in a line.
+    """
+    from vit_ms.checkin.cards import make_card  # it draws: check does without
+
+    try:
+        paths = make_card(day, name, **options)
+    except UserError as error:
+        print(error)
+        return []
+    with contextlib.suppress(ImportError):
+        from IPython import get_ipython
+        from IPython.display import Image, display
+
+        if get_ipython() is not None:
+            display(Image(filename=str(paths[0]), width=720, alt=paths[1].read_text(encoding="utf-8").splitlines()[0]))
+    print("wrote 已写入", ", ".join(map(str, paths)))
+    return paths
+
+
+def status(notebook: str = "") -> None:
+    """Show which exercises are solved, by notebook, with a bar.
+
+    Args:
+        notebook (str): like 03_attention_by_hand, to show those of one alone.
+    """
     try:
         progress = Progress()
         passed = progress.passed()
         tried = {attempt.exercise for attempt in progress.attempts()}
-        for notebook in dict.fromkeys(one.notebook for one in exercises().values()):
-            print(notebook)
-            for one in (one for one in exercises().values() if one.notebook == notebook):
+        names = list(dict.fromkeys(one.notebook for one in exercises().values()))
+        if notebook and notebook not in names:
+            raise UserError(f"there is no notebook {notebook!r} with exercises{did_you_mean(notebook, names)}")
+        for shown in [notebook] if notebook else names:
+            print(*title_of(shown))
+            for one in (one for one in exercises().values() if one.notebook == shown):
                 mark = "✓" if one.name in passed else "✗" if one.name in tried else "·"
                 print(f"  {mark} {one.name:24} {one.title.en} {one.title.zh}")
         print(_bar(progress))
     except UserError as error:
         print(error)
+
+
+def _is_starter(one: Exercise, source: str) -> bool:
+    """Whether a source defines only what the exercise begins with."""
+    try:
+        written = {ast.dump(statement) for statement in ast.parse(source).body}
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    return all(ast.dump(statement) in written for statement in ast.parse(one.starter).body)
 
 
 def source_of(solution: Callable) -> str:

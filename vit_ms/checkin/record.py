@@ -36,6 +36,7 @@ def make_record(
     versions: dict[str, str],
     run: dict | None = None,
     token: str | None = None,
+    notebook: str = "",
 ) -> dict:
     """What a learner has done up to now.
 
@@ -47,6 +48,7 @@ def make_record(
         versions (dict): of vit_ms, MindSpore and Python.
         run (dict): history, a list of an epoch's numbers, and metrics; None: there was no run.
         token (str): the learner's, if the instructor gave one.
+        notebook (str): of the day; empty: none.
 
     Raises:
         UserError: If the name is empty or too long, or the day is below 1.
@@ -60,6 +62,7 @@ def make_record(
         "format": FORMAT,
         "name": name.strip(),
         "day": day,
+        "notebook": notebook,
         "time": now.isoformat(timespec="seconds"),
         "streak": streak(attempts, now.date()),
         "versions": versions,
@@ -116,8 +119,8 @@ def _no_constant(word: str):
 
 
 _TEXT, _ROWS = (str,), (list,)
-_SHAPE = {"format": _TEXT, "name": _TEXT, "day": (int,), "time": _TEXT, "streak": (int,), "versions": (dict,)}
-_SHAPE |= {"exercises": _ROWS, "mistakes": _ROWS, "run": (dict, type(None)), "digest": _TEXT}
+_SHAPE = {"format": _TEXT, "name": _TEXT, "day": (int,), "notebook": _TEXT, "time": _TEXT, "streak": (int,)}
+_SHAPE |= {"versions": (dict,), "exercises": _ROWS, "mistakes": _ROWS, "run": (dict, type(None)), "digest": _TEXT}
 _EXERCISE = {"name": _TEXT, "time": _TEXT, "attempts": (int,), "source": _TEXT, "sha256": _TEXT}
 _MISTAKE = {"name": _TEXT, "code": _TEXT, "time": _TEXT}
 

@@ -9,15 +9,17 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import vit_ms
 from vit_ms.checkin.calling import Text
+from vit_ms.checkin.course import NOTEBOOKS, title_of
 from vit_ms.checkin.exercises import exercises
 from vit_ms.checkin.progress import Progress
 from vit_ms.checkin.record import accuracy_of, make_record, write_record
-from vit_ms.errors import UserError
+from vit_ms.errors import UserError, did_you_mean
 from vit_ms.files import whole_file
 from vit_ms.visualize import BLUE, GREEN, ORANGE, can_draw, legible
 
@@ -43,12 +45,13 @@ _WORDS = {
 }
 
 
-def card(
+def make_card(
     day: int,
     name: str,
     history: Sequence[dict] | None = None,
     accuracy: float | None = None,
     run: str | Path | None = None,
+    notebook: str | None = None,
     language: str = "zh",
     token: str | None = None,
     output: str | Path = "checkin",
@@ -62,6 +65,7 @@ def card(
             takes it; None: that of `run`, or no curve.
         accuracy (float): what the run came to on held-out images, in [0, 1]; None: that of `run`, or none.
         run (str or Path): the folder of a run, in place of history and accuracy.
+        notebook (str): of the day, like 03_attention_by_hand; None: that of the exercise solved last.
         language (str): `"zh"` or `"en"`, of the picture and the text.
         token (str): what the instructor gave to this learner, to sign the record with.
         output (str or Path): the folder for the three files.
@@ -70,20 +74,27 @@ def card(
         list[Path], the PNG, the Markdown and the JSON record.
 
     Raises:
-        UserError: If an argument is wrong, or the run's folder has no log.
+        UserError: If an argument is wrong, or the run's folder has no log; nothing is written then.
     """
     if language not in LANGUAGES:
         raise UserError(f"language is {language!r}; choose one of {', '.join(LANGUAGES)}")
+    if notebook is not None and notebook not in NOTEBOOKS:
+        raise UserError(f"notebook is {notebook!r}{did_you_mean(notebook, NOTEBOOKS)}; one of {', '.join(NOTEBOOKS)}")
     if run is not None:
         history, accuracy = _read_run(Path(run))
     told = None
     if history is not None or accuracy is not None:
         if accuracy is not None and not 0.0 <= float(accuracy) <= 1.0:
             raise UserError(f"accuracy is {accuracy}; it is a share, between 0 and 1")
-        told = {"history": [_numbers(row) for row in history or []], "accuracy": accuracy and float(accuracy)}
+        epochs = [_numbers(row, number) for number, row in enumerate(history or [], 1)]
+        told = {"history": epochs, "accuracy": accuracy and float(accuracy)}
     versions = {"vit_ms": vit_ms.__version__, "mindspore": metadata.version("mindspore")}
     versions["python"] = platform.python_version()
-    record = make_record(Progress(), name, day, datetime.now().astimezone(), versions, told, token)
+    progress = Progress()
+    if notebook is None:
+        solved = [attempt.exercise for attempt in progress.attempts() if attempt.passed]
+        notebook = next((exercises()[one].notebook for one in reversed(solved) if one in exercises()), "")
+    record = make_record(progress, name, day, datetime.now().astimezone(), versions, told, token, notebook)
     paths = [Path(output) / f"day{day:02}.{suffix}" for suffix in ("png", "md", "json")]
     _draw(record, language, paths[0])
     with whole_file(paths[1]) as temporary:
@@ -92,10 +103,18 @@ def card(
     return paths
 
 
-def _numbers(row: dict) -> dict:
-    """What a record keeps of an epoch."""
-    kept = ("epoch", "train_loss", "train_acc", "val_loss", "val_acc")
-    return {key: round(float(row[key]), 6) for key in kept if key in row and math.isfinite(float(row[key]))}
+def _numbers(row: dict, number: int) -> dict:
+    """What a record keeps of an epoch, which is the `number`-th where the row does not say."""
+    if not isinstance(row, dict):
+        raise UserError(f"history has {row!r}; it is a list of dicts, one an epoch")
+    found = {"epoch": float(number)}
+    for key in ("epoch", "train_loss", "train_acc", "val_loss", "val_acc"):
+        try:
+            if math.isfinite(value := float(row.get(key, math.nan))):
+                found[key] = round(value, 6)
+        except (TypeError, ValueError):
+            raise UserError(f"history, epoch {number}: {key} is {row[key]!r}; give a number") from None
+    return found
 
 
 def _read_run(folder: Path) -> tuple[list[dict], float | None]:
@@ -129,21 +148,24 @@ def _draw(record: dict, language: str, path: Path) -> None:
         language = "en"
     history = (record["run"] or {}).get("history") or []
     figure = Figure(figsize=(9, 5), facecolor="white")
+    FigureCanvasAgg(figure)  # it measures text
     figure.add_artist(_bar(figure, (0.0, 0.985), 1.0, 0.015, BLUE))
     title = _say(language, "title", day=record["day"])
     figure.text(0.05, 0.87, title, fontsize=21, weight="bold", color=BLUE)
-    figure.text(0.05, 0.755, legible(record["name"]), fontsize=26, parse_math=False)
+    _fitted(figure, (0.05, 0.765), legible(record["name"]), 26)
+    notebook = getattr(title_of(record["notebook"]), language)
+    _fitted(figure, (0.05, 0.705), legible(notebook), 15)
     when = datetime.fromisoformat(record["time"]).strftime("%Y-%m-%d %H:%M %z")
     course = _say(language, "course", version=record["versions"]["vit_ms"])
-    figure.text(0.05, 0.685, f"{when}   {course}", fontsize=11, color="#555555")
+    figure.text(0.05, 0.645, f"{when}   {course}", fontsize=11, color="#555555")
     width = 0.42 if history else 0.9
     facts = _facts(record, language)
     for place, text in enumerate(facts.values()):
-        figure.text(0.05, 0.575 - 0.085 * place, text, fontsize=17, color=(GREEN, ORANGE, BLUE)[place])
+        figure.text(0.05, 0.55 - 0.085 * place, text, fontsize=17, color=(GREEN, ORANGE, BLUE)[place])
     done = {row["name"] for row in record["exercises"]}
     _grid(figure, done, (0.05, 0.08), width)
     if history:
-        axes = figure.add_axes((0.57, 0.13, 0.38, 0.47))
+        axes = figure.add_axes((0.57, 0.13, 0.38, 0.45))
         epochs = [row["epoch"] for row in history]
         for key, word, colour, style in (
             ("train_loss", "training", BLUE, "-"),
@@ -158,20 +180,33 @@ def _draw(record: dict, language: str, path: Path) -> None:
         figure.savefig(temporary, dpi=120)
 
 
+def _fitted(figure: Figure, corner: tuple[float, float], text: str, size: float) -> None:
+    """A line of text, smaller where it would be wider than the card; a name may have a hundred characters."""
+    drawn = figure.text(*corner, text, fontsize=size, parse_math=False)
+    width = drawn.get_window_extent(figure.canvas.get_renderer()).width / figure.bbox.width
+    drawn.set_fontsize(size * min(1.0, (0.97 - corner[0]) / width) if width else size)
+
+
 def _bar(figure: Figure, corner: tuple[float, float], width: float, height: float, colour: str):
     return Rectangle(corner, width, height, color=colour, transform=figure.transFigure, linewidth=0)
 
 
 def _grid(figure: Figure, done: set[str], corner: tuple[float, float], width: float) -> None:
-    """A square for each exercise, a row a notebook's worth wide, filled where it is solved."""
-    names = list(exercises())
-    columns = 15
-    rows = -(-len(names) // columns)
-    step = min(width / columns, 0.24 / rows * 5 / 9)
-    for place, name in enumerate(names):
-        x, y = corner[0] + place % columns * step, corner[1] + (rows - 1 - place // columns) * step * 9 / 5
-        colour = GREEN if name in done else "#e4e4e4"
-        figure.add_artist(_bar(figure, (x, y), step * 0.82, step * 0.82 * 9 / 5, colour))
+    """A column for each notebook, with a square for each of its exercises, filled where it is solved."""
+    columns = {}
+    for name, one in exercises().items():
+        columns.setdefault(one.notebook, []).append(name)
+    high = max(map(len, columns.values()))
+    step = min(width / len(columns), 0.24 / high * 5 / 9)
+    for column, (notebook, names) in enumerate(columns.items()):
+        x = corner[0] + column * step
+        figure.text(
+            x + 0.41 * step, corner[1] - 0.045, notebook[:2].lstrip("0"), fontsize=9, ha="center", color="#555555"
+        )
+        for row, name in enumerate(names):
+            colour = GREEN if name in done else "#e4e4e4"
+            place = x, corner[1] + (high - 1 - row) * step * 9 / 5
+            figure.add_artist(_bar(figure, place, step * 0.82, step * 0.82 * 9 / 5, colour))
 
 
 def _markdown(record: dict, language: str, paths: Sequence[Path]) -> str:
@@ -186,6 +221,8 @@ def _markdown(record: dict, language: str, paths: Sequence[Path]) -> str:
         "",
     ]
     lines += [f"**{escaped(record['name'])}** · {record['time']}", ""]
+    if record["notebook"]:
+        lines += [getattr(title_of(record["notebook"]), language), ""]
     lines += [f"- {text}" for text in facts.values()]
     history = (record["run"] or {}).get("history") or []
     if history:
