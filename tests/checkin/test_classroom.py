@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 from helpers import error_of
 
-from vit_ms.checkin import classroom, record
-from vit_ms.checkin.classroom import class_view, defused, key_of, normal, visible
+from vit_ms.checkin import class_model, class_page, classroom, record
+from vit_ms.checkin.class_model import visible
+from vit_ms.checkin.classroom import class_view, defused, key_of, normal
 from vit_ms.checkin.exercise import Text
 from vit_ms.checkin.progress import Attempt
 from vit_ms.checkin.record import make_record, write_record
@@ -95,7 +96,7 @@ class Room:
 @pytest.fixture(autouse=True)
 def course(monkeypatch):
     """Ten exercises in five notebooks, and a clock that stands."""
-    for module in (classroom, record):
+    for module in (classroom, class_page, record):
         monkeypatch.setattr(module, "exercises", lambda: EXERCISES)
     monkeypatch.setattr(classroom, "_now", lambda: NOW + timedelta(minutes=30))
 
@@ -200,7 +201,7 @@ def test_the_page_fetches_nothing_and_runs_its_own_script_alone(room):
     scripts = re.findall(r"<script>(.*?)</script>", room.html, re.DOTALL)
     styles = re.findall(r"<style>(.*?)</style>", room.html, re.DOTALL)
     assert len(scripts) == len(styles) == 1
-    assert classroom._hash(scripts[0]) in policy and classroom._hash(styles[0]) in policy
+    assert class_page._hash(scripts[0]) in policy and class_page._hash(styles[0]) in policy
     for word in ("innerHTML", "insertAdjacent", "document.write", "eval(", "fetch(", "XMLHttp"):
         assert word not in scripts[0]
 
@@ -213,7 +214,7 @@ def test_both_languages_everywhere(room):
     known = {text for one in EXERCISES.values() for text in one.title}
     for one, other in zip(english, chinese, strict=True):
         assert (re.search("[\u4e00-\u9fff]", other) and not re.search("[\u4e00-\u9fff]", one)) or one in known, one
-    for text in (classroom.WORDS | classroom.STATUS | classroom.KINDS).values():
+    for text in (class_page.WORDS | class_model.STATUS | class_model.KINDS).values():
         assert re.search("[\u4e00-\u9fff]", text.zh) and text.en
 
 
@@ -367,7 +368,7 @@ def test_equal_solutions_are_found(room):
     rows = room.view()
     (group,) = room.data["equal"]
     assert [room.data["learners"][number][0] for number in group["members"]] == [f"Same {n}" for n in range(6)]
-    assert group["lines"] == 3 and group["variants"] == 6 and len(group["sources"]) == classroom.SHOWN_VARIANTS
+    assert group["lines"] == 3 and group["variants"] == 6 and len(group["sources"]) == class_page.SHOWN_VARIANTS
     assert group["sources"][0] == [group["members"][0], ONE]
     assert rows["Same 3"]["status"] == "in order, equal solution" and rows["Other 1"]["status"] == "in order"
     assert room.data["copies"] == []
