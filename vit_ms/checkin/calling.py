@@ -85,7 +85,7 @@ class Answer:
         error (str): type of the exception that the solution raised; empty: none.
         told (str): its message.
         place (str): line number and text of the learner's line that raised it.
-        in_graph (bool): whether it did so in graph mode alone.
+        stage (str): where it did so: `"gradient"` or `"graph"`, after the outputs were there; empty: before.
     """
 
     outputs: list[np.ndarray] | None = None
@@ -96,7 +96,7 @@ class Answer:
     error: str = ""
     told: str = ""
     place: str = ""
-    in_graph: bool = False
+    stage: str = ""
 
 
 def ask(
@@ -129,22 +129,24 @@ def ask(
             return answer
         # Weights of another shape would fail in the sum, and the shape itself is what is to be told.
         if weights is not None and [array.shape for array in found] == [weight.shape for weight in weights]:
+            answer.stage = "gradient"
             answer.gradients = _gradients(kind, solution, case, weights)
         if graph:
-            answer.in_graph = True
+            answer.stage = "graph"
             ms.set_context(mode=ms.GRAPH_MODE)
             call = _callable(kind, solution, case) if kind == "cell" else _Whole(solution, _config(case))
             given = _given(kind, case)
             answer.compiled = [array for _ in range(case.calls) for array in _outputs_of(call(*given))]
-            answer.in_graph = False
+        answer.stage = ""
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit is a learner's too
-        # The first line says it; the rest is for MindSpore's developers.
-        answer.error, answer.told = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
+        # The first line with a word says it; the rest is for MindSpore's developers.
+        lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalnum, line))]
+        answer.error, answer.told = type(error).__name__, (lines or [""])[0]
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_learners(frame.filename)]
         place = (frames[-1].filename, frames[-1].lineno) if frames else None
-        if place is None and not answer.in_graph:
+        if place is None and not answer.stage:
             place = _place_of_late_error(lambda: _callable(kind, solution, case)(*_given(kind, case)))
         if place is not None:
             answer.place = f"{place[1]}: {linecache.getline(*place).strip()}"

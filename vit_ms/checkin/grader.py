@@ -85,11 +85,11 @@ def _try(exercise: Exercise, asking: Asking, rng: np.random.Generator) -> Text:
     cases, tried = list(exercise.cases(rng)), []
     for number, case in enumerate(cases):
         graph = exercise.graph and tensors and number == 0
-        wanted = ask(exercise.kind, exercise.reference, case)
+        wanted = _right(exercise, case)
         weights = None
         if exercise.gradient and tensors:
             weights = [rng.standard_normal(array.shape).astype(np.float32) for array in wanted.outputs]
-            wanted = ask(exercise.kind, exercise.reference, case, weights)
+            wanted = _right(exercise, case, weights)
         # First without the graph: most mistakes are found before anything is compiled.
         _check(exercise, case, asking(case, weights, False), wanted)
         if graph:
@@ -98,7 +98,7 @@ def _try(exercise: Exercise, asking: Asking, rng: np.random.Generator) -> Text:
             message = Text("right in PyNative mode, other values in graph mode", "动态图下正确，图模式下的结果不同")
             _check_equal(exercise, case, found.compiled, wanted.outputs, "graph mode", message, "")
     if cases:
-        tried.append(Text(f"{len(cases)} cases", f"{len(cases)} 组输入"))
+        tried.append(Text(f"{len(cases)} case{'s' * (len(cases) > 1)}", f"{len(cases)} 组输入"))
         tried += [Text("gradients", "梯度")] if exercise.gradient and tensors else []
         tried += [Text("graph mode", "图模式")] if exercise.graph and tensors else []
     for one in exercise.properties:
@@ -113,6 +113,13 @@ def _try(exercise: Exercise, asking: Asking, rng: np.random.Generator) -> Text:
     return Text(", ".join(text.en for text in tried), "、".join(text.zh for text in tried))
 
 
+def _right(exercise: Exercise, case: Case, weights: list[np.ndarray] | None = None) -> Answer:
+    answer = ask(exercise.kind, exercise.reference, case, weights)
+    if answer.error or answer.outputs is None:
+        raise RuntimeError(f"exercise {exercise.name}: its reference fails: {answer.error}: {answer.told}")
+    return answer
+
+
 def _judge_property(one: Property, cases: list[Case], answers: list[Answer], graph: bool = False) -> None:
     for case, answer in zip(cases, answers, strict=True):
         _check_error(answer, case)
@@ -124,17 +131,22 @@ def _judge_property(one: Property, cases: list[Case], answers: list[Answer], gra
 
 
 def _check_error(found: Answer, case: Case) -> None:
-    """That there is an output."""
-    if found.error:
-        en, zh = (" in graph mode", "图模式下") if found.in_graph else ("", "")
-        where = [f"line of your code 你的代码行 {found.place}"] if found.place else []
-        message = Text(f"it raises {found.error}{en}", f"{zh}运行时抛出 {found.error}")
-        code = "graph mode" if found.in_graph else found.error
-        raise _Failure(code, message, case, [*where, f"{found.error}: {found.told}"])
+    """That there is an output. An error in the gradient waits until the outputs are judged."""
+    if found.error and found.stage != "gradient":
+        _raise_error(found, case)
     if found.outputs is None:
         name = found.returned
         en, zh = (": is there a return?", "：是不是忘了 return") if name == "NoneType" else ("", "")
         raise _Failure("no output", Text(f"the result is of type {name}{en}", f"返回值的类型是 {name}{zh}"), case)
+
+
+def _raise_error(found: Answer, case: Case) -> None:
+    stages = {"graph": (" in graph mode", "图模式下"), "gradient": (" in its gradient", "求梯度时")}
+    en, zh = stages.get(found.stage, ("", ""))
+    where = [f"line of your code 你的代码行 {found.place}"] if found.place else []
+    message = Text(f"it raises {found.error}{en}", f"{zh}运行时抛出 {found.error}")
+    code = {"graph": "graph mode", "gradient": "gradient"}.get(found.stage, found.error)
+    raise _Failure(code, message, case, [*where, f"{found.error}: {found.told}"])
 
 
 def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> None:
@@ -165,8 +177,10 @@ def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> Non
                 "not finite", Text(f"the values{of} are not finite", "输出中有 NaN 或无穷大"), case, difference
             )
         raise _Failure("value", Text(f"the values{of} are wrong", "输出的数值不对"), case, difference)
+    if found.stage == "gradient":
+        _raise_error(found, case)
     if wanted.gradients:
-        lost = not any(gradient.any() for gradient in found.gradients)
+        lost = not any(gradient.any() for gradient in found.gradients or [])
         en, zh = (
             (": none comes through, compute with Tensors alone", "：没有梯度传回，请全程用 Tensor 运算")
             if lost
@@ -177,6 +191,8 @@ def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> Non
 
 
 def _check_equal(exercise: Exercise, case: Case, found, wanted, code: str, message: Text, of: str) -> None:
+    if len(found or []) != len(wanted):
+        raise _Failure(code, message, case)
     for one, other in zip(found, wanted, strict=True):
         if one.shape != other.shape or not _close(exercise, one, other):
             raise _Failure(code, message, case, _difference(one, other, of))

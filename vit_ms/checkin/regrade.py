@@ -146,6 +146,10 @@ def _read_answer(path: Path) -> Answer:
             for name in ("outputs", "gradients", "compiled"):
                 if told[name] is not None:
                     told[name] = [file[f"{name}_{place}"] for place in range(min(int(told[name]), 64))]
-        return Answer(**told)
+        answer = Answer(**told)
+        words = (answer.returned, answer.error, answer.told, answer.place, answer.stage)
+        if not isinstance(answer.changed, int) or not all(isinstance(word, str) for word in words):
+            raise TypeError
+        return answer
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _Ended(f"its answer cannot be read ({type(error).__name__})") from None
