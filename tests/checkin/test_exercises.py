@@ -78,3 +78,8 @@ def test_the_starter_is_code_that_does_not_pass(exercise):
     )
     result = grade(exercise, space[exercise.solution])
     assert not result.passed
+
+
+def test_an_operation_that_the_device_lacks_is_told_with_a_way_round_it():
+    result = grade(exercises()["attention"], SOLUTIONS["attention"].by_einsum)
+    assert "Unsupported op [Einsum]" in result.details[-2] and "ops.matmul" in result.details[-1]

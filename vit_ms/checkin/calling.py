@@ -16,6 +16,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
+UNSUPPORTED = "Unsupported op"  # as MindSpore says it
 KINDS = ("function", "numpy", "cell")
 _OURS = Path(__file__).resolve().parents[1]
 _MINDSPORE = Path(ms.__file__).resolve().parent
@@ -141,9 +142,10 @@ def ask(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit is a learner's too
-        # The first line with a word says it; the rest is for MindSpore's developers.
+        # The line on what the device lacks says it, else the first with a word; the rest is for MindSpore's developers.
         lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalnum, line))]
-        answer.error, answer.told = type(error).__name__, (lines or [""])[0]
+        lacking = [line for line in lines if line.startswith(UNSUPPORTED)]
+        answer.error, answer.told = type(error).__name__, (lacking + lines + [""])[0]
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_learners(frame.filename)]
         place = (frames[-1].filename, frames[-1].lineno) if frames else None
         if place is None and not answer.stage:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from mindspore import nn
 
-from vit_ms.checkin.calling import Answer, Case, Text, ask
+from vit_ms.checkin.calling import UNSUPPORTED, Answer, Case, Text, ask
 from vit_ms.checkin.exercise import Exercise, Property, Wrong
 
 
@@ -146,7 +146,12 @@ def _raise_error(found: Answer, case: Case) -> None:
     where = [f"line of your code 你的代码行 {found.place}"] if found.place else []
     message = Text(f"it raises {found.error}{en}", f"{zh}运行时抛出 {found.error}")
     code = {"graph": "graph mode", "gradient": "gradient"}.get(found.stage, found.error)
-    raise _Failure(code, message, case, [*where, f"{found.error}: {found.told}"])
+    told = [f"{found.error}: {found.told}"]
+    if found.told.startswith(UNSUPPORTED):
+        told += [
+            "write it with others, like ops.matmul and transpose 当前设备没有这个算子，请改用 ops.matmul、transpose 等"
+        ]
+    raise _Failure(code, message, case, [*where, *told])
 
 
 def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> None:

@@ -76,8 +76,13 @@ def nothing(q, k, v):
     ops.matmul(ops.softmax(ops.matmul(q, k.swapaxes(-2, -1)) / q.shape[-1] ** 0.5, -1), v)
 
 
+def by_einsum(q, k, v):
+    return ops.einsum("bhij,bhjd->bhid", ops.softmax(ops.einsum("bhid,bhjd->bhij", q, k) / q.shape[-1] ** 0.5), v)
+
+
 RIGHT = [matmul, scaled_queries, loops]
 WRONG = {
+    by_einsum: "RuntimeError",  # MindSpore has it on Ascend alone
     no_scale: "scale forgotten",
     scale_d: "scale by d",
     scale_tokens: "scale by tokens",
