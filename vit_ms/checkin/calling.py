@@ -81,6 +81,7 @@ class Answer:
         outputs (list[np.ndarray]): None where there were none.
         gradients (list[np.ndarray]): by each float input, of the outputs' sum with given weights; None where not asked.
         compiled (list[np.ndarray]): the outputs in graph mode; None where not asked.
+        parameters (int): how many trainable numbers a cell has.
         returned (str): the type of a result that is no Tensor or array.
         changed (int): which input the solution wrote into; -1: none.
         error (str): type of the exception that the solution raised; empty: none.
@@ -92,6 +93,7 @@ class Answer:
     outputs: list[np.ndarray] | None = None
     gradients: list[np.ndarray] | None = None
     compiled: list[np.ndarray] | None = None
+    parameters: int = 0
     returned: str = ""
     changed: int = -1
     error: str = ""
@@ -117,6 +119,8 @@ def ask(
     try:
         ms.set_context(mode=ms.PYNATIVE_MODE)
         given, call = _given(kind, case), _callable(kind, solution, case)
+        if kind == "cell":
+            answer.parameters = sum(parameter.size for parameter in call.trainable_params())
         answer.outputs = []
         for _ in range(case.calls):
             found = _outputs_of(call(*given))
@@ -189,12 +193,21 @@ def _given(kind: str, case: Case) -> list:
     return copies if kind == "numpy" else [Tensor(item) if isinstance(item, np.ndarray) else item for item in copies]
 
 
+def _is_plain(value) -> bool:
+    return isinstance(value, (int, float)) or (isinstance(value, list) and all(map(_is_plain, value)))
+
+
 class _Arrays(list):
     """The outputs of a call, as NumPy arrays."""
 
 
 def _outputs_of(result):
-    """The result as arrays; what is none comes back as it is. Reading a Tensor raises what its operation met."""
+    """The result as arrays; what is none comes back as it is. Reading a Tensor raises what its operation met.
+
+    A list of numbers, or of such lists, is one array; a list or tuple of arrays is several.
+    """
+    if isinstance(result, list) and _is_plain(result):
+        result = np.array(result) if len({np.shape(row) for row in result}) == 1 else result
     several = list(result) if isinstance(result, (tuple, list)) else [result]
     arrays = [output.asnumpy() if isinstance(output, Tensor) else output for output in several]
     if not all(isinstance(array, (np.ndarray, np.generic, int, float)) for array in arrays):

@@ -60,10 +60,11 @@ def grade(exercise: Exercise, solution: Callable, seed: int = 0) -> Result:
     """
     is_class = isinstance(solution, type) and issubclass(solution, nn.Cell)
     if not callable(solution) or is_class != (exercise.kind == "cell"):
-        found = "a class" if isinstance(solution, type) else type(solution).__name__
+        a_class = Text("a class", "类")
+        found = a_class if isinstance(solution, type) else Text(*[type(solution).__name__] * 2)
         wanted = {"cell": Text("a class that inherits nn.Cell", "继承 nn.Cell 的类")}
         en, zh = wanted.get(exercise.kind, Text("a function", "函数"))
-        message = Text(f"the solution is to be {en}, this is {found}", f"应传入{zh}，这里是 {found}")
+        message = Text(f"the solution is to be {en}, this is {found.en}", f"应传入{zh}，这里是 {found.zh}")
         return Result(exercise.name, False, message, "wrong kind")
     return judge(exercise, lambda case, weights, graph: ask(exercise.kind, solution, case, weights, graph), seed)
 
@@ -109,7 +110,8 @@ def _try(exercise: Exercise, asking: Asking, rng: np.random.Generator) -> Text:
             compiled = asking(asked[0], None, True)
             _judge_property(one, asked[:1], [replace(compiled, outputs=compiled.compiled)], graph=True)
     if exercise.properties:
-        tried.append(Text(f"{len(exercise.properties)} properties", f"{len(exercise.properties)} 条性质"))
+        count = len(exercise.properties)
+        tried.append(Text("1 property" if count == 1 else f"{count} properties", f"{count} 条性质"))
     return Text(", ".join(text.en for text in tried), "、".join(text.zh for text in tried))
 
 
@@ -162,7 +164,7 @@ def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> Non
         raise _Failure("input changed", message, case)
     many, due = len(found.outputs), len(wanted.outputs)
     if many != due:
-        message = Text(f"{many} outputs, {due} are expected", f"应有 {due} 个输出，这里有 {many} 个")
+        message = Text(f"number of outputs: {many}, expected: {due}", f"应有 {due} 个输出，这里有 {many} 个")
         raise _Failure("number of outputs", message, case)
     for number, (output, right) in enumerate(zip(found.outputs, wanted.outputs, strict=True)):
         of = f" of output {number}" if due > 1 else ""
@@ -182,6 +184,15 @@ def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> Non
                 "not finite", Text(f"the values{of} are not finite", "输出中有 NaN 或无穷大"), case, difference
             )
         raise _Failure("value", Text(f"the values{of} are wrong", "输出的数值不对"), case, difference)
+    if found.parameters < wanted.parameters:
+        message = Text(
+            "the values are right, but training would not reach all that is learned: make a learned number a Parameter and "
+            "a cell an attribute of its own (self.x = ...), not a Tensor or an item of a list",
+            "数值正确，但训练时有的数不会更新：可学习的数应当是 Parameter，子 Cell 应当是单独的属性（self.x = ...），不能用 "
+            "Tensor 代替，也不能放在列表里",
+        )
+        numbers = f"trainable numbers 可训练的数: expected 应为 {wanted.parameters}, yours 实际 {found.parameters}"
+        raise _Failure("parameters", message, case, [numbers])
     if found.stage == "gradient":
         _raise_error(found, case)
     if wanted.gradients:
