@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta, timezone
 import pytest
 from mindspore import ops
 
-from vit_ms import checkin, cli
+from vit_ms import checkin, cli, functional
 from vit_ms.checkin.exercises import exercise
 from vit_ms.checkin.progress import Attempt, Progress, streak
 from vit_ms.errors import UserError
@@ -126,6 +126,17 @@ def test_the_code_to_begin_with_is_no_attempt(tmp_path, monkeypatch, capsys):
         checkin.check("attention", space["attention"])
         assert capsys.readouterr().out.startswith(said)
     assert len(Progress().attempts()) == 1
+
+
+def borrowed(x, gamma, beta, epsilon):
+    return functional.layer_norm(x, gamma, beta, epsilon)
+
+
+def test_a_call_of_the_package_is_no_solution(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VIT_MS_HOME", str(tmp_path))
+    checkin.check("layer_norm", borrowed)
+    assert "calls functional of vit_ms" in capsys.readouterr().out
+    assert [one.code for one in Progress().attempts()] == ["vit_ms used"]
 
 
 def test_the_status_of_one_notebook(tmp_path, monkeypatch, capsys):

@@ -6,6 +6,7 @@ status() tells what is done and card(day=3, name="...") makes the picture to pos
 
 import ast
 import contextlib
+import dis
 import linecache
 import re
 from collections.abc import Callable
@@ -13,9 +14,9 @@ from datetime import datetime
 from pathlib import Path
 
 from vit_ms.checkin.course import title_of
-from vit_ms.checkin.exercise import Exercise
+from vit_ms.checkin.exercise import Exercise, Text
 from vit_ms.checkin.exercises import exercise, exercises
-from vit_ms.checkin.grader import grade
+from vit_ms.checkin.grader import Result, grade
 from vit_ms.checkin.progress import Attempt, Progress
 from vit_ms.errors import UserError, did_you_mean
 
@@ -37,6 +38,9 @@ def check(name: str, solution: Callable) -> None:
             print("  还没有作答：请在本单元格里写出代码，再运行一次")
             return
         result = grade(one, solution)
+        if result.passed and (used := _of_the_package(solution)):
+            message = Text(f"it calls {used} of vit_ms: write it yourself", f"调用了 vit_ms 的 {used}：请自己写出来")
+            result = Result(name, False, message, "vit_ms used", seconds=result.seconds)
         print(result)
         if result.passed and getattr(solution, "__name__", "") != one.solution:
             print(f"  name it {one.solution}: so it is looked for when your record is verified")
@@ -131,6 +135,22 @@ def status(notebook: str = "") -> None:
         print(_bar(progress))
     except UserError as error:
         print(error)
+
+
+def _of_the_package(solution: Callable) -> str:
+    """What of vit_ms a solution names in its code; empty: nothing."""
+    members = [*vars(solution).values()] if isinstance(solution, type) else [solution]
+    codes = [member.__code__ for member in members if hasattr(member, "__code__")]
+    space = next((member.__globals__ for member in members if hasattr(member, "__globals__")), {})
+    while codes:
+        code = codes.pop()
+        codes += [constant for constant in code.co_consts if hasattr(constant, "co_names")]
+        for name in (step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"):
+            value = space.get(name)
+            home = getattr(value, "__module__", None) or getattr(value, "__name__", "")
+            if str(home).split(".")[0] == "vit_ms":
+                return name
+    return ""
 
 
 def _is_starter(one: Exercise, source: str) -> bool:

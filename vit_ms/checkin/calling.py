@@ -171,6 +171,9 @@ class _Whole(nn.Cell):
     def __init__(self, call: Callable, config: dict):
         super().__init__()
         self.call, self.config = call, config
+        for name, value in config.items():
+            if isinstance(value, nn.Cell):
+                value.update_parameters_name(f"{name}.")  # the compiler wants names of their own
 
     def construct(self, *inputs):
         return self.call(*inputs, **self.config)

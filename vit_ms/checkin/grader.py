@@ -167,10 +167,10 @@ def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> Non
         message = Text(f"number of outputs: {many}, expected: {due}", f"应有 {due} 个输出，这里有 {many} 个")
         raise _Failure("number of outputs", message, case)
     for number, (output, right) in enumerate(zip(found.outputs, wanted.outputs, strict=True)):
-        of = f" of output {number}" if due > 1 else ""
+        of, which = (f" of output {number}", f"第 {number} 个输出：") if due > 1 else ("", "")
         if output.shape == right.shape and _close(exercise, output, right):
             if output.dtype.kind != right.dtype.kind or (exercise.kind != "numpy" and output.dtype != right.dtype):
-                message = Text(f"the values are right, the dtype{of} is not", "数值正确，数据类型不对")
+                message = Text(f"the values are right, the dtype{of} is not", f"{which}数值正确，数据类型不对")
                 raise _Failure("dtype", message, case, [f"expected 应为 {right.dtype}, yours 实际 {output.dtype}"])
             continue
         difference = _difference(output, right, of)
@@ -178,12 +178,12 @@ def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> Non
             if _makes(exercise, mistake.solution, case, found.outputs):
                 raise _Failure(mistake.code, mistake.message, case, difference)
         if output.shape != right.shape:
-            raise _Failure("shape", Text(f"the shape{of} is wrong", "输出的形状不对"), case, difference)
+            raise _Failure("shape", Text(f"the shape{of} is wrong", f"{which}输出的形状不对"), case, difference)
         if output.dtype.kind == "f" and not np.isfinite(output).all():
             raise _Failure(
-                "not finite", Text(f"the values{of} are not finite", "输出中有 NaN 或无穷大"), case, difference
+                "not finite", Text(f"the values{of} are not finite", f"{which}输出中有 NaN 或无穷大"), case, difference
             )
-        raise _Failure("value", Text(f"the values{of} are wrong", "输出的数值不对"), case, difference)
+        raise _Failure("value", Text(f"the values{of} are wrong", f"{which}输出的数值不对"), case, difference)
     if found.parameters < wanted.parameters:
         message = Text(
             "the values are right, but training would not reach all that is learned: make a learned number a Parameter and "
