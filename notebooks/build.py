@@ -205,13 +205,26 @@ def _code(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def _as_it_was(source: Path, notebook: NotebookNode) -> NotebookNode:
-    """The notebook with outputs that was written before, if it has the same code."""
+def _with_old_outputs(source: Path) -> NotebookNode:
+    """The notebook with the outputs that its source's cells had before; its exercises, which need none of them, are run."""
     path = notebook_path(source, LANGUAGES[0])
-    before = nbformat.read(path, as_version=4)
-    if [cell.source for cell in _code(before)] != [cell.source for cell in _code(notebook)]:
+    own = [cell for cell in source_cells(source, LANGUAGES[0]) if cell.cell_type == "code"]
+    before = _code(nbformat.read(path, as_version=4))[: len(own)]
+    if [cell.source for cell in before] != [cell.source for cell in own]:
         raise ValueError(f"{path.name} has other code than its source: leave out --text")
-    return before
+    notebook = build(source, LANGUAGES[0])
+    code = _code(notebook)
+    if len(code) > len(own):
+        with tempfile.TemporaryDirectory() as folder:
+            # The first cell makes the environment ready, in a notebook as here.
+            alone = v4.new_notebook(cells=code[:1] + code[len(own) :], metadata=notebook.metadata)
+            before += execute(alone, Path(folder)).cells[1:]
+    for number, (cell, done) in enumerate(zip(code, before, strict=True), 1):
+        cell.outputs, cell.execution_count = done.outputs, number
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = number
+    return notebook
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -226,7 +239,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--try", action="store_true", dest="only_run", help="run them and write nothing")
     parser.add_argument(
-        "--text", action="store_true", help="the code is as it was: keep the outputs, write the text anew"
+        "--text",
+        action="store_true",
+        help="the sources' code is as it was: keep its outputs, write the text anew and run the exercises alone",
     )
     args = parser.parse_args(argv)
     languages = (args.language,) if args.language else LANGUAGES
@@ -253,7 +268,7 @@ def main(argv: list[str] | None = None) -> int:
         notebooks = {language: build(source, language) for language in languages}
         if args.text:
             try:
-                run = _as_it_was(source, notebooks[languages[0]])
+                run = _with_old_outputs(source)
             except (OSError, ValueError) as error:
                 parser.error(str(error))
         else:

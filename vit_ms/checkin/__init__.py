@@ -49,7 +49,7 @@ def check(name: str, solution: Callable) -> None:
         attempt = Attempt(name, now, result.passed, result.code, source, result.seconds)
         Progress().add(attempt)
         if result.passed:
-            print(f"  {_bar(Progress())}")
+            print(f"  {_bar(Progress(), list(exercises()))}")
     except UserError as error:
         print(error)
 
@@ -127,12 +127,13 @@ def status(notebook: str = "") -> None:
         names = list(dict.fromkeys(one.notebook for one in exercises().values()))
         if notebook and notebook not in names:
             raise UserError(f"there is no notebook {notebook!r} with exercises{did_you_mean(notebook, names)}")
-        for shown in [notebook] if notebook else names:
+        counted = [one for one in exercises().values() if one.notebook == notebook or not notebook]
+        for shown in dict.fromkeys(one.notebook for one in counted):
             print(*title_of(shown))
-            for one in (one for one in exercises().values() if one.notebook == shown):
+            for one in (one for one in counted if one.notebook == shown):
                 mark = "✓" if one.name in passed else "✗" if one.name in tried else "·"
                 print(f"  {mark} {one.name:24} {one.title.en} {one.title.zh}")
-        print(_bar(progress))
+        print(_bar(progress, [one.name for one in counted]))
     except UserError as error:
         print(error)
 
@@ -190,6 +191,6 @@ def _without_checkin(source: str) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
-def _bar(progress: Progress, width: int = 30) -> str:
-    done, total = len(progress.passed().keys() & exercises().keys()), len(exercises())
+def _bar(progress: Progress, names: list[str], width: int = 30) -> str:
+    done, total = len(progress.passed().keys() & set(names)), len(names)
     return f"[{'█' * (width * done // total):{width}}] {done} of {total} exercises 道练习已通过"

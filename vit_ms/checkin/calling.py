@@ -4,6 +4,7 @@ It knows no reference: the process that grades a stranger's solution anew has th
 """
 
 import contextlib
+import copy
 import linecache
 import sys
 import traceback
@@ -180,7 +181,9 @@ class _Whole(nn.Cell):
 
 
 def _config(case: Case) -> dict:
-    return {name: value.cell() if isinstance(value, Part) else value for name, value in case.config.items()}
+    return {
+        name: value.cell() if isinstance(value, Part) else copy.deepcopy(value) for name, value in case.config.items()
+    }
 
 
 def _callable(kind: str, solution: Callable, case: Case) -> Callable:
@@ -192,12 +195,12 @@ def _callable(kind: str, solution: Callable, case: Case) -> Callable:
 
 
 def _given(kind: str, case: Case) -> list:
-    copies = [np.array(item) if isinstance(item, np.ndarray) else item for item in case.inputs]
+    copies = [copy.deepcopy(item) for item in case.inputs]
     return copies if kind == "numpy" else [Tensor(item) if isinstance(item, np.ndarray) else item for item in copies]
 
 
 def _is_plain(value) -> bool:
-    return isinstance(value, (int, float)) or (isinstance(value, list) and all(map(_is_plain, value)))
+    return isinstance(value, (int, float, np.generic)) or (isinstance(value, list) and all(map(_is_plain, value)))
 
 
 class _Arrays(list):
