@@ -23,13 +23,19 @@ def _load(path):
 
 
 SOLUTIONS = {path.stem: _load(path) for path in sorted(FOLDER.glob("*.py"))}
-# One of each is compiled in every run of the tests; the others take as long again.
-RIGHT = [
-    pytest.param(name, one, marks=[pytest.mark.slow] if one is not module.RIGHT[0] else [])
-    for name, module in SOLUTIONS.items()
-    for one in module.RIGHT
-]
-WRONG = [(name, one, code) for name, module in SOLUTIONS.items() for one, code in module.WRONG.items()]
+
+
+def _some_in_every_run(solutions, many):
+    """Parameters of a test: the first of each exercise in every run; all the others take five times as long."""
+    return [
+        pytest.param(name, *one, marks=[pytest.mark.slow] if place >= many else [])
+        for name, each in solutions.items()
+        for place, one in enumerate(each)
+    ]
+
+
+RIGHT = _some_in_every_run({name: [(one,) for one in module.RIGHT] for name, module in SOLUTIONS.items()}, 1)
+WRONG = _some_in_every_run({name: module.WRONG.items() for name, module in SOLUTIONS.items()}, 3)
 each_exercise = pytest.mark.parametrize("exercise", exercises().values(), ids=lambda one: one.name)
 
 

@@ -154,7 +154,7 @@ def nothing(rows, columns):
     broadcast(rows, columns)
 
 
-RIGHT = [broadcast, loops, of_the_authors, in_a_wider_map, looked_up]
+RIGHT = [broadcast, loops, of_the_authors, in_a_wider_map, looked_up, nested_lists]
 WRONG = {
     no_offsets: "offsets forgotten",
     columns_moved: "offset of the rows forgotten",
@@ -185,7 +185,6 @@ WRONG = {
     flat: "shape",
     floats: "dtype",
     a_tensor_of_floats: "dtype",
-    nested_lists: "no output",
     square_only: "TypeError",
     nothing: "no output",
 }
