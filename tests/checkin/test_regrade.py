@@ -1,8 +1,11 @@
 """A source graded anew: what is right passes, what plays with the grader does not, and nothing outlives its limits."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from vit_ms.checkin.exercises import exercise
+from vit_ms.checkin.exercises import exercise, exercises
 from vit_ms.checkin.regrade import Worker
 
 RIGHT = """
@@ -75,6 +78,9 @@ HOSTILE = {
 }
 
 
+SOLUTIONS = Path(__file__).parent / "solutions"
+
+
 @pytest.fixture(scope="module")
 def worker():
     with Worker(seconds=15) as worker:
@@ -111,3 +117,14 @@ def test_the_process_and_its_folder_go():
         process, folder = worker.process, worker.folder
         assert folder.is_dir()
     assert process.poll() is not None and not folder.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", exercises())
+def test_every_exercise_is_graded_there_as_here(worker, name):
+    source = (SOLUTIONS / f"{name}.py").read_text(encoding="utf-8")
+    (right,) = re.findall(r"^RIGHT = \[(\w+)", source, re.M)
+    (wrong,) = re.findall(r"^WRONG = \{\n    (\w+)", source, re.M)
+    for chosen, passes in ((right, True), (wrong, False)):
+        result = worker.grade(exercise(name), f"{source}\n{exercise(name).solution} = {chosen}\n", 3)
+        assert result.passed == passes and result.code not in ("source", "ended"), str(result)
