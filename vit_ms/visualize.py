@@ -48,10 +48,11 @@ def _fonts() -> tuple[FT2Font, ...]:
         for path in set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}:
             with contextlib.suppress(Exception):  # a broken font file must not keep a picture from being drawn
                 manager.addfont(path)
-    installed = {font.name: font.fname for font in manager.ttflist}
+    installed = {font.name for font in manager.ttflist}
     names = [_LATIN] + [name for name in _CHINESE if name in installed][:1]
     matplotlib.rcParams["font.family"] = names
-    return tuple(font_manager.get_font(installed[name]) for name in names)
+    # Of the files of a family, light and bold among them, the one that is drawn with.
+    return tuple(font_manager.get_font(font_manager.findfont(name)) for name in names)
 
 
 def can_draw(text: str) -> bool:
