@@ -250,14 +250,16 @@ def test_the_comparison(faults, capsys, monkeypatch):
     ]
     assert report["command"] == (
         "python -m vit_ms bench --model vit_b_16 --batch_size 8 --pass forward train --precision fp32 bf16 "
-        "--peers vit_ms reference mindcv timm --recipe digits --rounds 2"
+        "--peers vit_ms reference onnx mindcv timm --recipe digits --rounds 2"
     )
     assert "mindcv has no vit_nano_4 for 16 px and is left out there" in report["notes"]
     assert report["machine"]["cores"] >= 1 and report["versions"]["mindspore"]
-    digits, forward, _ = report["rows"]
+    digits, forward, train = report["rows"]
     assert [item["peer"] for item in digits["contenders"]] == ["vit_ms", "reference", "timm"]
+    assert "onnx" not in [item["peer"] for item in train["contenders"]]  # which cannot be trained
     names = [f"{item['peer']} {item['precision']}" for item in forward["contenders"]]
-    assert names == ["vit_ms fp32", "vit_ms bf16", "reference fp32", "mindcv fp32", "timm fp32", "timm bf16"]
+    assert names[:4] == ["vit_ms fp32", "vit_ms bf16", "reference fp32", "onnx fp32"]
+    assert names[4:] == ["mindcv fp32", "timm fp32", "timm bf16"]
     first = forward["contenders"][0]
     assert first["turns"] == _turns(4.0, 4.0, steps=2) and first["images_per_s"]["median"] == 4.0
     assert (first["ms_per_step"], first["first_step_s"], first["memory_bytes"]) == (2000.0, 1.5, 3e9)
@@ -269,8 +271,13 @@ def test_the_comparison(faults, capsys, monkeypatch):
     assert {(item["of"], item["over"]): item["median"] for item in forward["speedups"]} == {
         (f"vit_ms {mine}", over): 3.0
         for mine in ("fp32", "bf16")
-        for over in ("reference fp32", "mindcv fp32", f"timm {mine}")
+        for over in ("reference fp32", "onnx fp32", "mindcv fp32", f"timm {mine}")
+    } | {
+        ("onnx fp32", over): 1 / 3 if over == "vit_ms fp32" else 1.0
+        for over in ("vit_ms fp32", "reference fp32", "mindcv fp32", "timm fp32")
     }
+    line = next(line for line in said.splitlines() if line.startswith("  timm fp32") and line.count("x") == 2)
+    assert line.endswith(f"{'3.00x':>14}{'':>16}{'1.00x':>14}")  # under vit_ms fp32, vit_ms bf16 and onnx fp32
     line = next(line for line in said.splitlines() if line.startswith("  timm bf16"))
     assert " ".join(line.split()) == "timm bf16 1.33 1.33 - 1.33 6,000 1.5 s 3.00 GB 27% 3.00x"
     assert "1.5 s*" in said and said.count("vit_ms fp32 is") == 3
@@ -281,17 +288,21 @@ def test_peers_that_are_not_installed_are_named_once(faults, monkeypatch, capsys
     monkeypatch.setattr(benchmark, "installed", lambda peer: peer in ("vit_ms", "reference"))
     assert main(["bench", "--pass", "forward", "--rounds", "1"]) == 0
     said = capsys.readouterr().out
-    assert said.count("mindcv, timm not installed and left out: pip install -r requirements-bench.txt") == 1
+    files = "requirements-export.txt -r requirements-bench.txt"
+    assert said.count(f"onnx, mindcv, timm not installed and left out: pip install -r {files}") == 1
     rows = json.loads(Path("runs/bench/bench.json").read_text(encoding="utf-8"))["rows"]
     assert [item["peer"] for item in rows[0]["contenders"]] == ["vit_ms", "vit_ms", "reference"]
     assert main(["bench", "--peers", "timm"]) == 2
     monkeypatch.setattr(benchmark, "installed", lambda peer: True)
     assert main(["bench", "--peers", "mindcv", "--model", "vit_ti_16"]) == 2
     assert capsys.readouterr().err.endswith("vit_ms: mindcv has no vit_ti_16 for 224 px and is left out there\n")
+    assert main(["bench", "--peers", "onnx", "--pass", "train"]) == 2
+    assert "onnx is not trained: choose --pass forward" in capsys.readouterr().err
 
 
 def test_who_fails_is_told_in_a_line_and_the_others_go_on(faults, capsys):
-    faults({"mindcv fp32 prepare": "dies", "timm fp32 time": "fails", "reference fp32 load": "fails"})
+    failing = {"mindcv fp32 prepare": "dies", "timm fp32 time": "fails", "reference fp32 load": "fails"}
+    faults({**failing, "onnx fp32 prepare": "fails"})
     options = ["--rounds", "2", "--recipe", "none", "--pass", "forward", "--precision", "fp32"]
     assert main(["bench", *options]) == 0
     said = capsys.readouterr().out.splitlines()
@@ -300,7 +311,7 @@ def test_who_fails_is_told_in_a_line_and_the_others_go_on(faults, capsys):
     assert "reference fp32 is left out: RuntimeError: no room" in said
     report = json.loads(Path("runs/bench/bench.json").read_text(encoding="utf-8"))
     assert [len(item["turns"]) for item in report["rows"][0]["contenders"]] == [2]
-    assert sum("left out" in note for note in report["notes"]) == 3
+    assert sum("left out" in note for note in report["notes"]) == 4
     faults({f"{peer} fp32 load": "fails" for peer in benchmark.PEERS})
     assert main(["bench", *options]) == 1
     assert "vit_ms: nothing was measured" in capsys.readouterr().err
@@ -387,18 +398,20 @@ def test_a_mistake_is_one_line_before_anything_starts(words, message, capsys, mo
 
 
 def test_a_run_of_the_command(tmp_path):
-    command = [sys.executable, "-m", "vit_ms", "bench", "--model", "vit_nano_4", "--peers", "vit_ms", "reference"]
+    command = [sys.executable, "-m", "vit_ms", "bench", "--model", "vit_nano_4"]
+    command += ["--peers", "vit_ms", "reference", "onnx"]
     options = ["--pass", "forward", "--precision", "fp32", "--rounds", "2"]
     run = subprocess.run([*command, *options], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert "vit_nano_4, batch 8, 16 px, forward" in run.stdout and "reference fp32" in run.stdout
     report = json.loads((tmp_path / "runs/bench/bench.json").read_text(encoding="utf-8"))
     (row,) = report["rows"]
-    assert [item["peer"] for item in row["contenders"]] == ["vit_ms", "reference"] and len(row["peak_turns"]) == 2
+    assert [item["peer"] for item in row["contenders"]] == ["vit_ms", "reference", "onnx"]
+    assert len(row["peak_turns"]) == 2
     for item in row["contenders"]:
-        assert len(item["turns"]) == 2 and item["images_per_s"]["median"] > 0 and item["memory_bytes"] > 1e8
+        assert len(item["turns"]) == 2 and item["images_per_s"]["median"] > 0 and item["memory_bytes"] > 1e7
         assert item["share_of_peak"]["median"] > 0
-    assert len(row["speedups"]) == 1
+    assert len(row["speedups"]) == 4  # of vit_ms and onnx over each other and the reference
     # Nothing is left in the folder that the command was started in.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
     assert sorted(path.name for path in (tmp_path / "runs/bench").iterdir()) == ["bench.json", "bench.png"]

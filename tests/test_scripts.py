@@ -125,3 +125,44 @@ def test_a_python_without_wheels_is_told(checkout):
     script = "supported() { false; }; find_python"
     done = _bash("-c", f"set -euo pipefail; . scripts/_env.sh; {script}", "quickstart.sh", PYTHON=str(old))
     assert done.returncode == 2 and "no Python 3.10, 3.11 or 3.12 here" in done.stderr
+
+
+@pytest.fixture
+def suite(checkout):
+    """The copy with tools that write down what they are called for, and fail where `fails` names them."""
+    for path in ROOT.glob("requirements*.txt"):
+        shutil.copy(path, checkout)
+    tools = checkout / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    for name in ("python", "ruff", "lint-imports", "mkdocs", "shellcheck"):
+        (tools / name).write_text(f"""#!/usr/bin/env bash
+case "$*" in
+    *sys.prefix*) dirname "$(dirname "$0")"; exit ;;
+    -c* | *"-m pip"*) exit ;;
+esac
+echo "{name} $*" >>calls
+! grep -qs "{name}" fails
+""")
+        (tools / name).chmod(0o755)
+
+    def test(*words) -> tuple[int, list[str]]:
+        (checkout / "calls").unlink(missing_ok=True)
+        done = _bash(checkout / "scripts" / "test.sh", *words, PATH=f"{tools}:{os.environ['PATH']}")
+        return done.returncode, (checkout / "calls").read_text().splitlines()
+
+    return test
+
+
+def test_all_is_everything_and_then_the_site(suite, checkout):
+    code, usual = suite("-k", "attention")
+    assert code == 0 and [call.split()[0] for call in usual] == ["ruff", "ruff", "lint-imports", "shellcheck", "python"]
+    assert usual[-1].endswith("--dist loadfile -k attention")
+    code, everything = suite("--all", "-k", "attention")
+    assert code == 0 and everything[:-1] == usual
+    folder = re.fullmatch(r"mkdocs build --strict --site-dir (\S+)/site", everything[-1])[1]
+    assert not Path(folder).exists()
+    (checkout / "fails").write_text("mkdocs")
+    assert suite("--all")[0] == 1
+    (checkout / "fails").write_text("python")
+    code, calls = suite("--all")
+    assert code == 1 and calls[-1].startswith("python")

@@ -18,7 +18,9 @@ import ctypes
 import json
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +117,58 @@ class OnMindSpore:
             return matmul(left, right)
 
         return lambda: product(left, right).asnumpy()
+
+
+class OnOnnxRuntime:
+    """vit_ms's network as an ONNX file, run by onnxruntime.
+
+    Args:
+        peer (str): `"onnx"`.
+        precision (str): `"fp32"`.
+    """
+
+    note = ""
+
+    def __init__(self, peer: str, precision: str):
+        import onnxruntime  # noqa: F401  before anything is timed
+
+        self.built = None
+
+    def step(self, case: dict) -> Callable[[], None]:
+        """A function that runs one step of a case until its result is there."""
+        images, _ = random_batch(case)
+        if self.built is None or self.built[0] != case["network"]:
+            self.built = case["network"], self._session(case["network"])
+        session = self.built[1]
+        (name,) = (item.name for item in session.get_inputs())
+        return lambda: session.run(None, {name: images})
+
+    @staticmethod
+    def _session(wanted: dict):
+        from vit_ms.onnx_model import open_session
+
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+            path = Path(folder) / "network.onnx"
+            # MindSpore makes the file in a process of its own: its memory and its threads are not the contender's.
+            write = f"import json, sys, {__spec__.name} as worker; worker.write_onnx(*map(json.loads, sys.argv[1:]))"
+            words = [sys.executable, "-c", write, json.dumps(wanted), json.dumps(str(path))]
+            subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
+            return open_session(path)
+
+
+def write_onnx(wanted: dict, path: str) -> None:
+    """Write the network of a case, with initial weights, as an ONNX file."""
+    import onnx
+
+    from vit_ms import runtime
+    from vit_ms.onnx_graph import to_onnx
+    from vit_ms.registry import create_model
+
+    runtime.setup("CPU", "pynative")
+    network = create_model(wanted["model"], "timm", **wanted["overrides"]).set_train(False)
+    arguments = wanted["arguments"]
+    shape = (arguments["input_channels"], arguments["image_size"], arguments["image_size"])
+    onnx.save(to_onnx(network, shape, arguments["num_classes"], {}), path)
 
 
 class OnPyTorch:
@@ -243,7 +297,7 @@ class Worker:
     """Who carries out the orders.
 
     Args:
-        peer (str): `"vit_ms"`, `"reference"`, `"mindcv"`, `"timm"` or `"product"`.
+        peer (str): `"vit_ms"`, `"reference"`, `"onnx"`, `"mindcv"`, `"timm"` or `"product"`.
         precision (str): `"fp32"` or `"bf16"`.
     """
 
@@ -254,7 +308,8 @@ class Worker:
     def carry_out(self, order: dict) -> dict:
         """Do what the order says, and what the answer to it says."""
         if "load" in order:
-            self.contender = (OnPyTorch if self.peer == "timm" else OnMindSpore)(self.peer, self.precision)
+            contender = {"timm": OnPyTorch, "onnx": OnOnnxRuntime}.get(self.peer, OnMindSpore)
+            self.contender = contender(self.peer, self.precision)
             return {"note": self.contender.note}
         if "prepare" in order:
             self.steps.pop(order["prepare"], None)  # before the new one, for its memory

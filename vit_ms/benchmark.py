@@ -28,7 +28,7 @@ from vit_ms.layers import PatchEmbedding
 from vit_ms.recipe import load_recipe
 from vit_ms.registry import model_arguments
 
-PEERS = ("vit_ms", "reference", "mindcv", "timm")
+PEERS = ("vit_ms", "reference", "onnx", "mindcv", "timm")
 PASSES = ("forward", "train")
 PRECISIONS = ("fp32", "bf16")
 RECIPES = ("digits", "none")
@@ -76,12 +76,15 @@ TIMM = {
     "convnext_b": "convnext_base",
     "convnext_l": "convnext_large",
 }
-PACKAGES = {"mindcv": ("mindcv",), "timm": ("timm", "torch")}
+PACKAGES = {"onnx": ("onnx", "onnxruntime"), "mindcv": ("mindcv",), "timm": ("timm", "torch")}
 
 ROUNDS, SECONDS = 7, 1.0  # seconds are of a turn, which is one step at least
 # --quick: three minutes for ViT-B/16 on two cores, of which compiling takes half. mindcv would take another minute.
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_PEERS = {"forward": 3, "train": 2}, 0.3, ("vit_ms", "reference", "timm")
 SLOW = ("reference", "mindcv")  # they are the course's operations: in fp32 alone, and --quick gives them one turn
+FP32_ONLY = (*SLOW, "onnx")
+OURS = ("vit_ms", "onnx")  # whose speed is compared with that of the others; onnx is our network, run by onnxruntime
+visualize.PEER_COLOURS["onnx"] = visualize.RED
 DISTURBING = 0.2  # cores: where other programs use more, the user is told
 STEP = "step"  # what the case of a process that has one is called
 PRODUCT = 2048  # side of the square matrices whose product is the machine's peak
@@ -363,13 +366,13 @@ def evaluated(row: Row, results: list[dict]) -> dict:
 
 
 def _speedups(contenders: list[dict]) -> list[dict]:
-    """Of vit_ms in each precision over the peers in the same one, or in the only one that they have."""
+    """Of vit_ms and onnx in each precision over the others in the same one, or in the only one that they have."""
     found = []
     for mine in contenders:
         for peer in contenders:
-            comparable = peer["peer"] in SLOW or peer["precision"] == mine["precision"]
-            if mine["peer"] == "vit_ms" != peer["peer"] and comparable:
-                names = {"of": f"vit_ms {mine['precision']}", "over": f"{peer['peer']} {peer['precision']}"}
+            comparable = peer["peer"] in FP32_ONLY or peer["precision"] == mine["precision"]
+            if mine["peer"] in OURS and mine["peer"] != peer["peer"] and comparable:
+                names = {"of": f"{mine['peer']} {mine['precision']}", "over": f"{peer['peer']} {peer['precision']}"}
                 if ratio := speedup(mine["turns"], peer["turns"]):
                     found.append({**names, **ratio})
     return found
@@ -427,7 +430,7 @@ def table(row: dict) -> str:
     Args:
         row (dict): as `evaluated` gives it.
     """
-    mine = [f"vit_ms {item['precision']}" for item in row["contenders"] if item["peer"] == "vit_ms"]
+    mine = [f"{item['peer']} {item['precision']}" for item in row["contenders"] if item["peer"] in OURS]
     speedups = {(item["of"], item["over"]): item["median"] for item in row["speedups"]}
     lines = [[*COLUMNS, *(f"{name} is" for name in mine)] if speedups else list(COLUMNS)]
     for item in row["contenders"]:
@@ -484,7 +487,7 @@ def machine() -> dict:
 def versions() -> dict[str, str]:
     """Of Python, vit_ms, and of the frameworks and peers that are installed."""
     found = {"python": platform.python_version(), "vit_ms": vit_ms.__version__}
-    for package in ("mindspore", "numpy", *PACKAGES["mindcv"], *PACKAGES["timm"]):
+    for package in ("mindspore", "numpy", *(package for packages in PACKAGES.values() for package in packages)):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -525,7 +528,7 @@ def _names(work: dict, peers: Sequence[str], precision: Sequence[str], notes: li
             if (note := f"{peer} has no {model} for {size} px and is left out there") not in notes:
                 notes.append(note)
             continue
-        for kind in ["fp32"] if peer in SLOW else precision:
+        for kind in ["fp32"] if peer in FP32_ONLY else precision:
             names[Contender(peer, kind)] = name
     return names
 
@@ -626,7 +629,10 @@ def bench(
     check_positive(batch_size=min(batch_size))
     notes, present = [], [peer for peer in peers if installed(peer)]
     if missing := [peer for peer in peers if peer not in present]:
-        notes.append(f"{', '.join(missing)} not installed and left out: pip install -r requirements-bench.txt")
+        files = dict.fromkeys(
+            "requirements-export.txt" if peer == "onnx" else "requirements-bench.txt" for peer in missing
+        )
+        notes.append(f"{', '.join(missing)} not installed and left out: pip install -r {' -r '.join(files)}")
     if not present:
         raise UserError(notes[0])
 
@@ -635,19 +641,21 @@ def bench(
         digits = load_recipe(recipe)
         title = f"{recipe} recipe ({digits.model}, batch {digits.batch_size}), training step"
         work = network(digits.model, digits.overrides), digits.batch_size, True
-        rows.append(Row(title, *work, _names(work[0], present, ["fp32"], notes)))
+        trained = [peer for peer in present if peer != "onnx"]
+        rows.append(Row(title, *work, _names(work[0], trained, ["fp32"], notes)))
     for work in networks:
         names = _names(work, present, precision, notes)
         for size in batch_size:
             for kind in passes:
                 title = f"{work['model']}, batch {size}, {work['arguments'].get('image_size')} px, "
                 title += "training step" if kind == "train" else "forward"
-                part = {one: name for one, name in names.items() if not (kind == "train" and one.peer in patient)}
+                absent = (*patient, "onnx") if kind == "train" else ()  # an ONNX file is not trained
+                part = {one: name for one, name in names.items() if one.peer not in absent}
                 rows.append(Row(title, work, size, kind == "train", part))
 
     rows = [row for row in rows if row.names]
     if not rows:
-        raise UserError(notes[-1])
+        raise UserError(notes[-1] if notes else "onnx is not trained: choose --pass forward, or other --peers")
 
     options = {"model": model, "batch_size": batch_size, "image_size": image_size, "pass": passes}
     options |= {"precision": precision, "peers": peers, "recipe": recipe, "rounds": rounds, "quick": quick}
@@ -675,7 +683,7 @@ FOOTNOTES = f"""
 quartiles   of the rounds; images/s and ms/step are medians
 first step  from its call until its result is there; *: fused kernels were compiled, which later runs find on the disk
 of peak     operations a second in the step's matrix products, over those in a float32 product ({PRODUCT} x {PRODUCT})
-vit_ms is   times as fast as the contender of the line, median of the ratios within a round"""
+vit_ms is   times as fast as the contender of the line, median of the ratios within a round; so is onnx"""
 QUICK_FOOTNOTE = """
 memory      with --quick of all the rows so far, for each process serves them all"""
 

@@ -33,6 +33,11 @@ def _parser() -> argparse.ArgumentParser:
     train = command(_train, "Train a model as a recipe says.", "--config digits --seed 1 --ckpt_save_dir runs/seed1")
     evaluate = command(_eval, "Measure a checkpoint on held-out images.", "--ckpt_path runs/digits/best.ckpt")
     predict = command(_predict, "Say what is in images.", "photo.jpg folder/ --ckpt_path runs/digits/best.ckpt")
+    explore = command(
+        _explore,
+        "Open a page in the browser to draw on and to look into one checkpoint, or two side by side.",
+        "--ckpt_path runs/digits/best.ckpt",
+    )
     few_shot = command(
         _few_shot,
         "Measure a checkpoint's features by what simple classifiers learn from a few images.",
@@ -52,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     models = command(_list, "List models, recipes and datasets.", "'vit_b*'")
     convert = command(
         _convert, "Save other libraries' weights as ours.", "ViT-B_16-224.npz vit_b_16.ckpt --model vit_b_16"
+    )
+    export = command(
+        _export, "Write a checkpoint for other programs.", "--ckpt_path runs/digits/best.ckpt --format onnx"
     )
     bench = command(
         _bench, "Measure speed on this machine, beside the course's operations, mindcv and timm.", "--quick"
@@ -85,8 +93,21 @@ def _parser() -> argparse.ArgumentParser:
 
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="image files, and folders of them")
     predict.add_argument("--output", help="the annotated picture (default predict.png beside the checkpoint)")
-    for action in (evaluate, predict, few_shot):
+    predict.add_argument(
+        "--engine", default="mindspore", help="mindspore (default), or onnx: the first word is then an exported file"
+    )
+    predict.add_argument("--ckpt_path", help="the weights, with their run.json beside them")
+    for action in (evaluate, few_shot, export):
         action.add_argument("--ckpt_path", required=True, help="the weights, with their run.json beside them")
+    explore.add_argument(
+        "--ckpt_path",
+        required=True,
+        action="append",
+        help="the weights, with their run.json beside them; twice for two",
+    )
+    explore.add_argument("--port", type=int, help="of the page (default the first free one from 7860)")
+    explore.add_argument("--language", default="zh", help="zh (default) or en; the page has a switch")
+    for action in (evaluate, predict, few_shot, explore, export):
         action.add_argument("--config", help="the recipe that weights without a run.json fit")
     evaluate.add_argument("--split", help="train, val or test (default test where there is one, else val)")
 
@@ -114,9 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--image_size", type=int, help="shorten longer sides to it (default: bytes stay as they are)")
     prepare.add_argument("--num_parallel_workers", type=int, default=2, help="threads (default 2)")
 
-    for action in (train, pretrain, evaluate, predict, few_shot):
+    for action in (train, pretrain, evaluate, predict, few_shot, explore, export):
         action.add_argument("--data_dir", help="where the images are; `list` says which datasets need it")
-    for action in (train, pretrain, evaluate, predict, few_shot, examine):
+    for action in (train, pretrain, evaluate, predict, few_shot, explore, examine):
         action.add_argument("--device_target", help="Ascend, CPU or auto: Ascend where there is one (default auto)")
         action.add_argument(
             "--mode", type=lambda word: MODES.get(word, word), help="graph (0, default) or pynative (1)"
@@ -158,6 +179,10 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--skip", nargs="+", default=(), metavar="NAME", help="what to leave out: dense. for the head")
     convert.add_argument("--image_size", type=int, help="pixels that the network is for; positions are resized")
 
+    export.add_argument("--format", required=True, help="mindir, onnx or safetensors")
+    export.add_argument("--output", help="the file (default beside the checkpoint)")
+    export.add_argument("--names", help="of the weights in safetensors: timm (default) or hf, Hugging Face's")
+
     bench.add_argument("--quick", action="store_true", help="three minutes for vit_b_16 on two cores: few, short turns")
     bench.add_argument("--scaling", action="store_true", help="vit_ms alone, by image size, batch and depth")
     bench.add_argument("--model", nargs="+", help="of `list` (default vit_b_16; with --scaling one, default vit_s_16)")
@@ -169,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--pass", nargs="+", dest="passes", help="forward, train (default both; with --scaling forward)")
     bench.add_argument("--precision", nargs="+", help="fp32, bf16 (default both; with --scaling fp32)")
     bench.add_argument(
-        "--peers", nargs="+", help="vit_ms, reference, mindcv, timm (default all; with --quick not mindcv)"
+        "--peers", nargs="+", help="vit_ms, reference, onnx, mindcv, timm (default all; with --quick not onnx, mindcv)"
     )
     bench.add_argument("--recipe", help="digits: compare its training step too (default); none")
     bench.add_argument("--rounds", type=int, help="turns of each (default 7; with --quick 3, training 2)")
@@ -242,17 +267,27 @@ def _setup(args: argparse.Namespace):
 
 def _info(args: argparse.Namespace):
     """What --ckpt_path is: its run.json says it, or --config."""
+    (info,) = _infos(args, [args.ckpt_path])
+    return info
+
+
+def _infos(args: argparse.Namespace, ckpt_paths: list[str]) -> list:
+    """What checkpoints are: the run.json beside each says it, or --config for all."""
+    chosen = _setup(args)
+    if chosen.note:
+        print(chosen.note)
+    return _read_infos(args, ckpt_paths)
+
+
+def _read_infos(args: argparse.Namespace, ckpt_paths: list[str]) -> list:
     from vit_ms.data.catalog import open_dataset
     from vit_ms.recipe import load_recipe
     from vit_ms.run import RunInfo
 
-    chosen = _setup(args)
-    if chosen.note:
-        print(chosen.note)
     if args.config is None:
-        return RunInfo.read(args.ckpt_path)
+        return [RunInfo.read(path) for path in ckpt_paths]
     recipe = load_recipe(args.config, {"data_dir": args.data_dir})
-    return RunInfo.of(recipe, open_dataset(recipe.dataset, recipe.data_dir))
+    return [RunInfo.of(recipe, open_dataset(recipe.dataset, recipe.data_dir)) for _ in ckpt_paths]
 
 
 def _eval(args: argparse.Namespace) -> list[Path]:
@@ -268,10 +303,42 @@ def _few_shot(args: argparse.Namespace) -> list[Path]:
     return few_shot(_info(args), args.ckpt_path, **options)
 
 
-def _predict(args: argparse.Namespace) -> list[Path]:
-    from vit_ms.predict import predict
+# What --engine onnx takes nothing from: the file says it, and onnxruntime runs it.
+_OF_MINDSPORE = ("ckpt_path", "config", "data_dir", "device_target", "mode", "precision", "implementation")
 
-    return predict(_info(args), args.ckpt_path, args.images, args.output)
+
+def _predict(args: argparse.Namespace) -> list[Path]:
+    if args.engine == "mindspore":
+        from vit_ms.predict import predict
+
+        if args.ckpt_path is None:
+            raise UserError("--ckpt_path is missing: name the weights, with their run.json beside them")
+        return predict(_info(args), args.ckpt_path, args.images, args.output)
+    if args.engine != "onnx":
+        raise UserError(f"--engine {args.engine} is unknown: choose mindspore or onnx")
+    for name in _OF_MINDSPORE:
+        if getattr(args, name) is not None:
+            raise UserError(f"--{name} does not go with --engine onnx")
+    model, *images = args.images
+    if not (model.endswith(".onnx") and images):
+        raise UserError("with --engine onnx the first word is the exported file, then images: model.onnx photo.jpg")
+    from vit_ms.predict_onnx import predict
+
+    return predict(model, images, args.output)
+
+
+def _export(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.export import export
+
+    (info,) = _read_infos(args, [args.ckpt_path])
+    return export(info, args.ckpt_path, args.format, args.output, args.names)
+
+
+def _explore(args: argparse.Namespace) -> list[Path]:
+    from vit_ms.explore import explore
+
+    infos = _infos(args, args.ckpt_path)
+    return explore(list(zip(infos, args.ckpt_path, strict=True)), args.port, args.language)
 
 
 def _doctor(args: argparse.Namespace) -> list[Path]:
@@ -355,7 +422,8 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     start = time.perf_counter()
     try:
-        environment.check_versions()
+        if getattr(args, "engine", None) != "onnx":  # which runs where there is no MindSpore
+            environment.check_versions()
     except ImportError as error:
         print(error, file=sys.stderr)
         return 2

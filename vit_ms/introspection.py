@@ -12,8 +12,21 @@ from vit_ms.errors import UserError, check_positive
 from vit_ms.models.vit import ViT
 
 
-class _AttentionMaps(nn.Cell):
-    """The weights of every attention of a ViT, in float32: images to (L, B, H, N, N)."""
+class AttentionMaps(nn.Cell):
+    """The weights of every attention of a ViT, as a cell, which graph mode compiles once.
+
+    Args:
+        network (ViT): of vit_ms, also distilled, hybrid or with relative positions.
+
+    Inputs:
+        - **images** (Tensor): (B, C, height, width), float32.
+
+    Outputs:
+        Tensor, (L, B, H, N, N), float32, as of `attention_maps`.
+
+    Reference:
+        Dosovitskiy et al. 2021, equations 5 and 6.
+    """
 
     def __init__(self, network: ViT):
         super().__init__(auto_prefix=False)
@@ -45,7 +58,7 @@ def attention_maps(network: ViT, images: np.ndarray | Tensor) -> np.ndarray:
     """The attention weights of every block and head for a batch of images: softmax(q k^T / sqrt(d) + bias).
 
     They come from the network's own cells, in its own arithmetic. In graph mode each call compiles once: it is better given
-    many images at once than one after the other.
+    many images at once than one after the other, or `AttentionMaps` is kept.
 
     Args:
         network (ViT): of vit_ms, also distilled, hybrid or with relative positions; it is put into evaluation mode.
@@ -63,7 +76,7 @@ def attention_maps(network: ViT, images: np.ndarray | Tensor) -> np.ndarray:
     """
     _check_vit(network)
     images = images if isinstance(images, Tensor) else Tensor(np.asarray(images, np.float32))
-    return _AttentionMaps(network).set_train(False)(images).asnumpy()
+    return AttentionMaps(network).set_train(False)(images).asnumpy()
 
 
 def attention_rollout(maps: np.ndarray) -> np.ndarray:

@@ -4,36 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from vit_ms import engine, visualize
-from vit_ms.data.folder import EXTENSIONS
-from vit_ms.errors import UserError
+from vit_ms import engine
+from vit_ms.answers import answer, picture_file, read_images
 from vit_ms.run import RunInfo
 from vit_ms.weights import load_weights
-
-# A picture of more would be too tall to look at.
-SHOWN = 32
-PICTURES = (".png", ".jpg", ".pdf", ".svg")
-
-
-def image_files(paths: list[str]) -> list[Path]:
-    """The files among `paths` and the images anywhere below the folders among them, in the order of their names.
-
-    Raises:
-        UserError: If a path does not exist or there is no image at all.
-    """
-    files = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            files += sorted(item for item in path.rglob("*") if item.suffix.lower() in EXTENSIONS)
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise UserError(f"{path} does not exist")
-    if not files:
-        raise UserError(f"there are no images in {', '.join(paths)}; known are {', '.join(EXTENSIONS)}")
-    return files
 
 
 def predict(
@@ -51,7 +26,7 @@ def predict(
         info (RunInfo): what the checkpoint is.
         ckpt_path (str or Path): its weights.
         paths (list[str]): image files, and folders of them.
-        output (str or Path): the picture; None: predict.png beside the checkpoint. The first SHOWN images are on it.
+        output (str or Path): the picture; None: predict.png beside the checkpoint. The first answers.SHOWN images are on it.
         say (Callable): told one line for each image.
 
     Returns:
@@ -60,35 +35,14 @@ def predict(
     Raises:
         UserError: If a path does not exist, no image can be read, or the weights do not fit.
     """
-    output = Path(output or Path(ckpt_path).parent / "predict.png")
-    if output.suffix.lower() not in PICTURES:
-        raise UserError(f"output is {output}; it must end in one of {', '.join(PICTURES)}")
-    files, inputs, pictures = [], [], []
-    for file in tqdm(image_files(paths), desc="reading", unit="image"):
-        try:
-            image = info.preprocessing.read_image(file)
-        except UserError as error:
-            say(f"left out: {error}")
-            continue
-        files.append(file)
-        inputs.append(info.preprocessing.prepare(image))
-        # Only those are drawn; a thousand photographs would not fit into memory.
-        pictures += [image] if len(pictures) < SHOWN else []
-    if not files:
-        raise UserError(f"none of the images in {', '.join(paths)} can be read")
+    output = picture_file(output, ckpt_path)
+    images = read_images(paths, info.preprocessing, say)
     network = info.network()
     load_weights(network, ckpt_path)
     network.set_train(False)
+    batch_size = min(len(images.inputs), info.recipe.batch_size)
 
-    batch_size = min(len(inputs), info.recipe.batch_size)
-    top = []
-    for start in tqdm(range(0, len(inputs), batch_size), desc="predicting", unit="batch"):
-        batch = np.stack(inputs[start : start + batch_size])
-        for row in np.exp(engine.log_probabilities(network, batch, batch_size)):
-            order = np.argsort(-row, kind="stable")[:5]
-            top.append([(info.classes[index], float(row[index])) for index in order])
-    for file, answers in zip(files, top, strict=True):
-        say(f"{file}: " + ", ".join(f"{name} {share:.1%}" for name, share in answers))
-    names = [file.name for file in files[:SHOWN]]
-    visualize.plot_top5(pictures, names, top[:SHOWN], output)
-    return [output]
+    def probabilities(batch: np.ndarray) -> np.ndarray:
+        return np.exp(engine.log_probabilities(network, batch, batch_size))
+
+    return answer(images, probabilities, info.classes, batch_size, output, say)

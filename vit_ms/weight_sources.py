@@ -10,6 +10,7 @@ from vit_ms.errors import UserError
 
 Arrays = dict[str, np.ndarray]
 Renames = tuple[tuple[str, str | Callable], ...]
+Pairs = tuple[tuple[str, str], ...]
 
 
 class Source(NamedTuple):
@@ -21,6 +22,9 @@ class Source(NamedTuple):
         signature (str): pattern of a name that these files have, and no others.
         renames (tuple): pattern and replacement, applied in turn; what matches none stays as it is.
         leaves (str): pattern of names that hold no weights, such as tables of indices.
+        pairs (tuple): for those whose files we write, their names and ours, as `_rename` takes them; the first with one of
+            ours is what it is called.
+        prefix (str): what ~ stands for in pairs: the name of a network without its head.
     """
 
     name: str
@@ -28,55 +32,85 @@ class Source(NamedTuple):
     signature: str
     renames: Renames
     leaves: str = r"$^"
+    pairs: Pairs = ()
+    prefix: str = ""
 
 
-def _next_stage(pattern: str) -> Callable:
-    """A replacement that counts a stage from 1, where the file has the downsampling at the end of the one before."""
-    return lambda match: pattern.format(int(match[1]) + 1)
+def _rename(old: str, new: str) -> tuple[str, Callable]:
+    """The pattern of a name and its replacement.
+
+    Args:
+        old, new (str): a whole name, or the beginning of one if it ends in a point. * stands for a number, of which there
+            are as many in both; *+ for one that is higher by 1.
+    """
+    parts = [r"(\d+)" if part[0] == "*" else re.escape(part) for part in re.findall(r"\*\+?|[^*]+", old)]
+    shift = new.count("+") - old.count("+")
+
+    def replacement(match: re.Match) -> str:
+        numbers = iter(match.groups())
+        return re.sub(r"\*(\+?)", lambda star: str(int(next(numbers)) + shift), new)
+
+    return "^" + "".join(parts) + ("" if old.endswith(".") else "$"), replacement
+
+
+def _renames(pairs: Pairs, prefix: str = "") -> Renames:
+    """For reading. A network that was saved without its head has no prefix."""
+    strip = ((f"^{re.escape(prefix)}", ""),) if prefix else ()
+    return strip + tuple(_rename(theirs.replace("~", ""), ours) for theirs, ours in pairs)
 
 
 _BLOCK = r"transformer.layers.\1."
-_VIT_TIMM: Renames = (
-    (r"^cls_token$", "cls"),
-    (r"^dist_token$", "distillation"),
-    (r"^pos_embed$", "pos_embedding"),
-    (r"^patch_embed\.proj\.", "patch_embedding.conv."),
-    (r"^patch_embed\.backbone\.", "backbone."),
-    (r"^backbone\.stages\.(\d+)\.blocks\.(\d+)\.(conv\d)\.", r"backbone.stages.\1.\2.\3.conv."),
-    (r"^backbone\.stages\.(\d+)\.blocks\.(\d+)\.norm(\d)\.", r"backbone.stages.\1.\2.conv\3.norm."),
-    (r"^backbone\.stages\.(\d+)\.blocks\.(\d+)\.downsample\.", r"backbone.stages.\1.\2.shortcut."),
-    (r"^blocks\.(\d+)\.norm1\.", _BLOCK + "0.cell.0."),
-    (r"^blocks\.(\d+)\.attn\.qkv\.", _BLOCK + "0.cell.1.qkv."),
-    (r"^blocks\.(\d+)\.attn\.proj\.", _BLOCK + "0.cell.1.out."),
-    (r"^blocks\.(\d+)\.norm2\.", _BLOCK + "1.cell.0."),
-    (r"^blocks\.(\d+)\.mlp\.fc1\.", _BLOCK + "1.cell.1.dense1."),
-    (r"^blocks\.(\d+)\.mlp\.fc2\.", _BLOCK + "1.cell.1.dense2."),
-    (r"^pre_logits\.fc\.", "pre_logits.0."),
-    (r"^head\.", "dense."),
-    (r"^head_dist\.", "distillation_dense."),
+_TIMM_CONVS = "patch_embed.backbone.stages.*.blocks.*."
+_VIT_TIMM: Pairs = (
+    ("cls_token", "cls"),
+    ("dist_token", "distillation"),
+    ("pos_embed", "pos_embedding"),
+    ("patch_embed.proj.", "patch_embedding.conv."),
+    ("patch_embed.backbone.stem.", "backbone.stem."),
+    (_TIMM_CONVS + "conv*.", "backbone.stages.*.*.conv*.conv."),
+    (_TIMM_CONVS + "norm*.", "backbone.stages.*.*.conv*.norm."),
+    (_TIMM_CONVS + "downsample.", "backbone.stages.*.*.shortcut."),
+    ("blocks.*.norm1.", "transformer.layers.*.0.cell.0."),
+    ("blocks.*.attn.qkv.", "transformer.layers.*.0.cell.1.qkv."),
+    ("blocks.*.attn.proj.", "transformer.layers.*.0.cell.1.out."),
+    ("blocks.*.norm2.", "transformer.layers.*.1.cell.0."),
+    ("blocks.*.mlp.fc1.", "transformer.layers.*.1.cell.1.dense1."),
+    ("blocks.*.mlp.fc2.", "transformer.layers.*.1.cell.1.dense2."),
+    ("norm.", "norm."),
+    ("pre_logits.fc.", "pre_logits.0."),
+    ("head.", "dense."),
+    ("head_dist.", "distillation_dense."),
 )
 
 # Three arrays of the file become one of ours, in this order; @ marks which they are.
 _QKV = {"query": "qkv@0", "key": "qkv@1", "value": "qkv@2", "q": "qkv@0", "k": "qkv@1", "v": "qkv@2"}
 
-_VIT_HF: Renames = (
-    (r"^(vit|deit)\.", ""),
-    (r"^embeddings\.cls_token$", "cls"),
-    (r"^embeddings\.distillation_token$", "distillation"),
-    (r"^embeddings\.position_embeddings$", "pos_embedding"),
-    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embedding.conv."),
-    (
-        r"^encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)\.",
-        lambda match: f"transformer.layers.{match[1]}.0.cell.1.{_QKV[match[2]]}.",
-    ),
-    (r"^encoder\.layer\.(\d+)\.attention\.output\.dense\.", _BLOCK + "0.cell.1.out."),
-    (r"^encoder\.layer\.(\d+)\.layernorm_before\.", _BLOCK + "0.cell.0."),
-    (r"^encoder\.layer\.(\d+)\.layernorm_after\.", _BLOCK + "1.cell.0."),
-    (r"^encoder\.layer\.(\d+)\.intermediate\.dense\.", _BLOCK + "1.cell.1.dense1."),
-    (r"^encoder\.layer\.(\d+)\.output\.dense\.", _BLOCK + "1.cell.1.dense2."),
-    (r"^layernorm\.", "norm."),
-    (r"^(cls_)?classifier\.", "dense."),
-    (r"^distillation_classifier\.", "distillation_dense."),
+
+def _parts(theirs: str, ours: str) -> Pairs:
+    """Of q, k and v; theirs has {} where their word for it is, ours where the name goes on."""
+    words = ("query", "key", "value") if "attention" in theirs else ("q", "k", "v")
+    return tuple((theirs.format(word), ours.format(_QKV[word])) for word in words)
+
+
+_HF_LAYER, _HF_OURS = "~encoder.layer.*.", "transformer.layers.*."
+_VIT_HF: Pairs = (
+    ("~embeddings.cls_token", "cls"),
+    ("~embeddings.distillation_token", "distillation"),
+    ("~embeddings.position_embeddings", "pos_embedding"),
+    ("~embeddings.patch_embeddings.projection.", "patch_embedding.conv."),
+    *_parts(_HF_LAYER + "attention.attention.{}.", _HF_OURS + "0.cell.1.{}."),
+    (_HF_LAYER + "attention.output.dense.", _HF_OURS + "0.cell.1.out."),
+    (_HF_LAYER + "layernorm_before.", _HF_OURS + "0.cell.0."),
+    (_HF_LAYER + "layernorm_after.", _HF_OURS + "1.cell.0."),
+    (_HF_LAYER + "intermediate.dense.", _HF_OURS + "1.cell.1.dense1."),
+    (_HF_LAYER + "output.dense.", _HF_OURS + "1.cell.1.dense2."),
+    ("~layernorm.", "norm."),
+    ("classifier.", "dense."),
+)
+_DEIT_HF: Pairs = (
+    ("cls_classifier.", "dense."),
+    ("distillation_classifier.", "distillation_dense."),
+    *_VIT_HF,
 )
 
 # The number of a flax module within its block depends on its version: 0, 2, 1 and 3, or each class counted on its own.
@@ -113,126 +147,141 @@ def _resnet_google(prefix: str) -> Renames:
     )
 
 
-def _swin_stage(cells: dict[str, str]) -> Renames:
-    return tuple(
-        (rf"^layers\.(\d+)\.blocks\.(\d+)\.{theirs}\.", rf"stages.\1.blocks.\2.{ours}.")
-        for theirs, ours in cells.items()
-    )
-
-
-_SWIN_CELLS = {
-    "norm1": "0.cell.0",
-    r"attn\.qkv": "0.cell.1.attention.qkv",
-    r"attn\.proj": "0.cell.1.attention.out",
-    "norm2": "1.cell.0",
-    r"mlp\.fc1": "1.cell.1.dense1",
-    r"mlp\.fc2": "1.cell.1.dense2",
-}
-_SWIN_TABLE = r"stages.\1.blocks.\2.0.cell.1.attention.position_bias.relative_position_bias_table"
-_SWIN: Renames = (
-    (r"^patch_embed\.proj\.", "patch_embedding.conv."),
-    (r"^patch_embed\.norm\.", "patch_norm."),
-    *_swin_stage(_SWIN_CELLS),
-    (r"^layers\.(\d+)\.blocks\.(\d+)\.attn\.(relative_bias\.)?relative_position_bias_table$", _SWIN_TABLE),
-    (
-        r"^layers\.(\d+)\.blocks\.(\d+)\.attn\.(q|k|v)\.",
-        lambda match: f"stages.{match[1]}.blocks.{match[2]}.0.cell.1.attention.{_QKV[match[3]]}.",
-    ),
-    (r"^head\.fc\.", "dense."),
-    (r"^(head|classifier)\.", "dense."),
+_SWIN_BLOCK, _SWIN_OURS = "layers.*.blocks.*.", "stages.*.blocks.*."
+_SWIN_TABLE = _SWIN_OURS + "0.cell.1.attention.position_bias.relative_position_bias_table"
+_SWIN: Pairs = (
+    ("patch_embed.proj.", "patch_embedding.conv."),
+    ("patch_embed.norm.", "patch_norm."),
+    (_SWIN_BLOCK + "norm1.", _SWIN_OURS + "0.cell.0."),
+    (_SWIN_BLOCK + "attn.qkv.", _SWIN_OURS + "0.cell.1.attention.qkv."),
+    (_SWIN_BLOCK + "attn.proj.", _SWIN_OURS + "0.cell.1.attention.out."),
+    (_SWIN_BLOCK + "norm2.", _SWIN_OURS + "1.cell.0."),
+    (_SWIN_BLOCK + "mlp.fc1.", _SWIN_OURS + "1.cell.1.dense1."),
+    (_SWIN_BLOCK + "mlp.fc2.", _SWIN_OURS + "1.cell.1.dense2."),
+    (_SWIN_BLOCK + "attn.relative_position_bias_table", _SWIN_TABLE),
+    (_SWIN_BLOCK + "attn.relative_bias.relative_position_bias_table", _SWIN_TABLE),
+    *_parts(_SWIN_BLOCK + "attn.{}.", _SWIN_OURS + "0.cell.1.attention.{}."),
+    ("norm.", "norm."),
+    ("head.fc.", "dense."),
+    ("head.", "dense."),
+    ("classifier.", "dense."),
 )
-_SWIN_HF: Renames = (
-    (r"^swin\.", ""),
-    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embedding.conv."),
-    (r"^embeddings\.norm\.", "patch_norm."),
-    (r"^encoder\.", ""),
-    *_swin_stage(
-        {
-            "layernorm_before": "0.cell.0",
-            r"attention\.output\.dense": "0.cell.1.attention.out",
-            "layernorm_after": "1.cell.0",
-            r"intermediate\.dense": "1.cell.1.dense1",
-            r"output\.dense": "1.cell.1.dense2",
-        }
-    ),
-    (
-        r"^layers\.(\d+)\.blocks\.(\d+)\.attention\.self\.(query|key|value)\.",
-        lambda match: f"stages.{match[1]}.blocks.{match[2]}.0.cell.1.attention.{_QKV[match[3]]}.",
-    ),
-    (r"^layers\.(\d+)\.blocks\.(\d+)\.attention\.self\.relative_position_bias_table$", _SWIN_TABLE),
-    (r"^layers\.(\d+)\.downsample\.", _next_stage("stages.{}.downsample.")),
-    (r"^layernorm\.", "norm."),
-    (r"^classifier\.", "dense."),
+_SWIN_HF_BLOCK = "~encoder.layers.*.blocks.*."
+_SWIN_HF: Pairs = (
+    ("~embeddings.patch_embeddings.projection.", "patch_embedding.conv."),
+    ("~embeddings.norm.", "patch_norm."),
+    (_SWIN_HF_BLOCK + "layernorm_before.", _SWIN_OURS + "0.cell.0."),
+    *_parts(_SWIN_HF_BLOCK + "attention.self.{}.", _SWIN_OURS + "0.cell.1.attention.{}."),
+    (_SWIN_HF_BLOCK + "attention.self.relative_position_bias_table", _SWIN_TABLE),
+    (_SWIN_HF_BLOCK + "attention.output.dense.", _SWIN_OURS + "0.cell.1.attention.out."),
+    (_SWIN_HF_BLOCK + "layernorm_after.", _SWIN_OURS + "1.cell.0."),
+    (_SWIN_HF_BLOCK + "intermediate.dense.", _SWIN_OURS + "1.cell.1.dense1."),
+    (_SWIN_HF_BLOCK + "output.dense.", _SWIN_OURS + "1.cell.1.dense2."),
+    ("~encoder.layers.*.downsample.", "stages.*+.downsample."),
+    ("~layernorm.", "norm."),
+    ("classifier.", "dense."),
 )
-_DOWNSAMPLE_AFTER = ((r"^layers\.(\d+)\.downsample\.", _next_stage("stages.{}.downsample.")),)
-_DOWNSAMPLE_BEFORE = ((r"^layers\.(\d+)\.downsample\.", r"stages.\1.downsample."),)
+# The authors' files have the downsampling at the end of the stage before.
+_DOWNSAMPLE_AFTER: Pairs = (("layers.*.downsample.", "stages.*+.downsample."),)
+_DOWNSAMPLE_BEFORE: Pairs = (("layers.*.downsample.", "stages.*.downsample."),)
 # mindcv fills its list of stages when the list is already in its place: MindSpore then leaves the list's name out of the
 # parameters', and takes those of the stages after the first for further blocks of it.
 _SWIN_MINDCV: Renames = (
     (r"^0\.blocks\.(\d+)\.(blocks|downsample)\.", r"layers.\1.\2."),
     (r"^(\d+)\.(blocks|downsample)\.", r"layers.\1.\2."),
-    *_SWIN,
-    *_DOWNSAMPLE_AFTER,
+    *_renames(_SWIN + _DOWNSAMPLE_AFTER),
 )
 _INDICES = r"relative_position_index$|attn_mask$|relative_bias\.index$"
 
-_CONVNEXT_CELLS = {
-    "(conv_dw|dwconv)": "0",
-    "(norm|layernorm)": "1",
-    r"(mlp\.fc1|pwconv1)": "2.dense1",
-    r"(mlp\.fc2|pwconv2)": "2.dense2",
-}
-_CONVNEXT_STAGE: Renames = (
-    *(
-        (rf"^stages\.(\d+)\.blocks\.(\d+)\.{theirs}\.", rf"stages.\1.blocks.\2.cell.{ours}.")
-        for theirs, ours in _CONVNEXT_CELLS.items()
+
+def _convnext_block(block: str, dwconv: str, norm: str, dense1: str, dense2: str, gamma: str) -> Pairs:
+    ours = "stages.*.blocks.*.cell."
+    return (
+        (f"{block}{dwconv}.", ours + "0."),
+        (f"{block}{norm}.", ours + "1."),
+        (f"{block}{dense1}.", ours + "2.dense1."),
+        (f"{block}{dense2}.", ours + "2.dense2."),
+        (f"{block}{gamma}", ours + "3.gamma"),
+    )
+
+
+_CONVNEXT_TIMM: Pairs = (
+    ("stem.", "stem."),
+    ("stages.*.downsample.", "stages.*.downsample."),
+    *_convnext_block("stages.*.blocks.*.", "conv_dw", "norm", "mlp.fc1", "mlp.fc2", "gamma"),
+    ("head.norm.", "norm."),
+    ("head.fc.", "dense."),
+)
+_CONVNEXT_AUTHORS: Pairs = (
+    ("downsample_layers.0.", "stem."),
+    ("downsample_layers.*.", "stages.*.downsample."),
+    *_convnext_block("stages.*.*.", "dwconv", "norm", "pwconv1", "pwconv2", "gamma"),
+    ("head.", "dense."),
+)
+_CONVNEXT_HF: Pairs = (
+    ("~embeddings.patch_embeddings.", "stem.0."),
+    ("~embeddings.layernorm.", "stem.1."),
+    ("~encoder.stages.*.downsampling_layer.", "stages.*.downsample."),
+    *_convnext_block(
+        "~encoder.stages.*.layers.*.", "dwconv", "layernorm", "pwconv1", "pwconv2", "layer_scale_parameter"
     ),
-    (r"^stages\.(\d+)\.blocks\.(\d+)\.(gamma_?|layer_scale_parameter)$", r"stages.\1.blocks.\2.cell.3.gamma"),
-)
-_CONVNEXT_TIMM: Renames = (
-    *_CONVNEXT_STAGE,
-    (r"^head\.norm\.", "norm."),
-    (r"^head\.fc\.", "dense."),
-)
-_CONVNEXT_AUTHORS: Renames = (
-    (r"^downsample_layers\.0\.", "stem."),
-    (r"^downsample_layers\.(\d+)\.", r"stages.\1.downsample."),
-    (r"^stages\.(\d+)\.(\d+)\.", r"stages.\1.blocks.\2."),
-    *_CONVNEXT_STAGE,
-    (r"^head\.", "dense."),
-)
-_CONVNEXT_HF: Renames = (
-    (r"^convnext\.", ""),
-    (r"^embeddings\.patch_embeddings\.", "stem.0."),
-    (r"^embeddings\.layernorm\.", "stem.1."),
-    (r"^encoder\.", ""),
-    (r"^stages\.(\d+)\.downsampling_layer\.", r"stages.\1.downsample."),
-    (r"^stages\.(\d+)\.layers\.", r"stages.\1.blocks."),
-    *_CONVNEXT_STAGE,
-    (r"^layernorm\.", "norm."),
-    (r"^classifier\.", "dense."),
+    ("~layernorm.", "norm."),
+    ("classifier.", "dense."),
 )
 _CONVNEXT_MINDCV: Renames = (
     (r"^feature\.0\.", "stem."),
     (r"^feature\.(\d*[02468])\.", lambda match: f"stages.{int(match[1]) // 2}.downsample."),
     (r"^feature\.(\d*[13579])\.", lambda match: f"stages.{int(match[1]) // 2}.blocks."),
-    *_CONVNEXT_STAGE,
+    *_renames(_convnext_block("stages.*.blocks.*.", "dwconv", "norm", "pwconv1", "pwconv2", "gamma_")),
     (r"^classifier\.", "dense."),
 )
+_SWIN_TIMM = _SWIN + _DOWNSAMPLE_BEFORE
 
 SOURCES = (
     Source("course", "vit", r"^transformer\.layers\.0\.0\.cell\.1\.qkv\.weight$", ()),
-    Source("timm", "vit", r"^blocks\.0\.norm1\.weight$", _VIT_TIMM),
-    Source("mindcv", "vit", r"^blocks\.0\.norm1\.gamma$", _VIT_TIMM),
-    Source("hf", "vit", r"^((vit|deit)\.)?encoder\.layer\.0\.attention\.attention\.query\.weight$", _VIT_HF),
+    Source("timm", "vit", r"^blocks\.0\.norm1\.weight$", _renames(_VIT_TIMM), pairs=_VIT_TIMM),
+    Source("mindcv", "vit", r"^blocks\.0\.norm1\.gamma$", _renames(_VIT_TIMM)),
+    Source(
+        "hf",
+        "vit",
+        r"^(vit\.)?encoder\.layer\.0\.attention\.attention\.query\.weight$",
+        _renames(_DEIT_HF, "vit."),
+        pairs=_VIT_HF,
+        prefix="vit.",
+    ),
+    Source(
+        "hf",
+        "vit",
+        r"^deit\.encoder\.layer\.0\.attention\.attention\.query\.weight$",
+        _renames(_DEIT_HF, "deit."),
+        pairs=_DEIT_HF,
+        prefix="deit.",
+    ),
     Source("google", "vit", r"^Transformer/encoderblock_0/", _VIT_GOOGLE + _resnet_google("backbone.")),
     Source("google", "resnet", r"^conv_root/kernel$", _resnet_google("")),
-    Source("timm", "swin", r"^layers\.0\.blocks\.0\.norm1\.weight$", _SWIN + _DOWNSAMPLE_BEFORE, _INDICES),
+    Source("timm", "swin", r"^layers\.0\.blocks\.0\.norm1\.weight$", _renames(_SWIN_TIMM), _INDICES, _SWIN_TIMM),
     Source("mindcv", "swin", r"^(layers\.)?0\.blocks\.0\.norm1\.gamma$", _SWIN_MINDCV, _INDICES),
-    Source("hf", "swin", r"^(swin\.)?encoder\.layers\.0\.blocks\.0\.layernorm_before\.weight$", _SWIN_HF, _INDICES),
-    Source("timm", "convnext", r"^stages\.0\.blocks\.0\.conv_dw\.weight$", _CONVNEXT_TIMM),
-    Source("timm", "convnext", r"^stages\.0\.0\.dwconv\.weight$", _CONVNEXT_AUTHORS),
-    Source("hf", "convnext", r"^(convnext\.)?encoder\.stages\.0\.layers\.0\.dwconv\.weight$", _CONVNEXT_HF),
+    Source(
+        "hf",
+        "swin",
+        r"^(swin\.)?encoder\.layers\.0\.blocks\.0\.layernorm_before\.weight$",
+        _renames(_SWIN_HF, "swin."),
+        _INDICES,
+        _SWIN_HF,
+        "swin.",
+    ),
+    Source(
+        "timm", "convnext", r"^stages\.0\.blocks\.0\.conv_dw\.weight$", _renames(_CONVNEXT_TIMM), pairs=_CONVNEXT_TIMM
+    ),
+    Source("timm", "convnext", r"^stages\.0\.0\.dwconv\.weight$", _renames(_CONVNEXT_AUTHORS)),
+    Source(
+        "hf",
+        "convnext",
+        r"^(convnext\.)?encoder\.stages\.0\.layers\.0\.dwconv\.weight$",
+        _renames(_CONVNEXT_HF, "convnext."),
+        pairs=_CONVNEXT_HF,
+        prefix="convnext.",
+    ),
     Source("mindcv", "convnext", r"^feature\.1\.0\.dwconv\.weight$", _CONVNEXT_MINDCV),
 )
 NAMES = ("vit_ms", *dict.fromkeys(source.name for source in SOURCES))
@@ -262,7 +311,7 @@ def translated(source: Source, arrays: Arrays) -> Arrays:
     """
     renames = source.renames
     if source.name == "timm" and source.family == "swin" and _downsamples_last(arrays):
-        renames = _SWIN + _DOWNSAMPLE_AFTER
+        renames = _renames(_SWIN + _DOWNSAMPLE_AFTER)
     ours: Arrays = {}
     for name, array in arrays.items():
         if re.search(source.leaves, name):
@@ -312,3 +361,45 @@ def _joined(arrays: Arrays) -> Arrays:
             raise UserError(f"{name} needs query, key and value, but the file lacks {', '.join(missing)}")
         joined[name] = np.concatenate([found[number] for number in range(3)])
     return joined
+
+
+def written(source: str, family: str, arrays: Arrays) -> Arrays:
+    """Our arrays under another library's names, `translated` backwards.
+
+    Args:
+        source (str): whose names, `"timm"` or `"hf"`.
+        family (str): as `Source` has it.
+        arrays (dict): a network's, by our names.
+
+    Returns:
+        dict, views of the arrays, not copies.
+
+    Raises:
+        UserError: If the library has no such network, or not all of this one.
+    """
+    found = [item for item in SOURCES if (item.name, item.family) == (source, family) and item.pairs]
+    if not found:
+        raise UserError(f"{source} has no names for it")
+    chosen = found[-1] if "distillation" in arrays else found[0]  # Hugging Face has a class of its own for DeiT
+    pairs = [(theirs.replace("~", chosen.prefix), ours) for theirs, ours in chosen.pairs]
+    theirs: Arrays = {}
+    for name, array in arrays.items():
+        if (called := _called(name, pairs)) is not None:
+            theirs[called] = array
+            continue
+        for number, part in enumerate(np.split(array, 3) if ".qkv." in name else []):
+            theirs[_called(name.replace(".qkv.", f".qkv@{number}."), pairs)] = part
+        if ".qkv." not in name:
+            raise UserError(f"{source} has no name for {name}")
+    return theirs
+
+
+def _called(name: str, pairs: Iterable[tuple[str, str]]) -> str | None:
+    """What one of our names is in the first of the pairs that has it; None: none has."""
+    for theirs, ours in pairs:
+        pattern, replacement = _rename(ours, theirs)
+        if re.search(pattern, name):
+            name = re.sub(pattern, replacement, name)
+            # Only a norm has a gamma of which not the whole name is in the pair.
+            return re.sub(r"\.beta$", ".bias", re.sub(r"\.gamma$", ".weight", name)) if ours[-1] == "." else name
+    return None

@@ -21,7 +21,7 @@ from vit_ms.files import whole_file
 from vit_ms.layers import NUMERICS, FeedForward, LearnedPositions2D, Numerics, RelativePositionBias
 from vit_ms.models import convnext, hybrid, resnetv2, road, swin, vit
 from vit_ms.resize import resize_bias_table, resize_matrix, resize_positions
-from vit_ms.weight_sources import NAMES, Arrays, Source, recognise, translated
+from vit_ms.weight_sources import NAMES, Arrays, Source, recognise, translated, written
 
 # The entry of our files that tells them from the course's, which have the same names.
 METADATA = "vit_ms"
@@ -435,6 +435,60 @@ def save_weights(network: nn.Cell, path: str | Path) -> None:
         else:
             arrays = {p.name: np.ascontiguousarray(p.asnumpy()) for p in network.get_parameters()}
             save_file(arrays, temporary, metadata={METADATA: metadata})
+
+
+def named_as(network: nn.Cell, source: str) -> Arrays:
+    """A network's weights under another library's names, for a network of that library that gives the same logits.
+
+    Args:
+        network (nn.Cell): of a model's class.
+        source (str): whose names, `"timm"` or `"hf"`.
+
+    Returns:
+        dict of ndarray, float32, in that library's layout.
+
+    Raises:
+        UserError: If the library has no such network, or its network would give other logits.
+    """
+    family, known = _family(network)
+    faults = []
+    if isinstance(network, vit.ViT) and network.position != "learned_1d":
+        faults.append(f"it has learned_1d positions, these are {network.position}")
+    if isinstance(network, vit.ViT) and len(network.pre_logits):
+        faults.append("it has no representation layer (pre_logits)")
+    if source not in known:
+        faults.append("it has none")
+    elif (found := numerics_of(network)) != known[source] and (source != "hf" or not _config_says(found, known["hf"])):
+        faults.append(f"it computes with {known[source]}, this one with {found}")
+    if source == "hf":
+        faults += _hf_faults(network)
+    try:
+        if not faults:
+            return written(source, family, {p.name: p.asnumpy() for p in network.get_parameters()})
+    except UserError as error:
+        faults.append(str(error))
+    kind = WORDS.get(family, "network")
+    raise UserError(f"{source} has no {kind} with the same logits: {'; '.join(faults)}")
+
+
+def _config_says(found: Numerics, usual: Numerics) -> bool:
+    """Whether Hugging Face's config.json can say these numerics: the GELU, and one epsilon, in ConvNeXt the last norm's."""
+    return usual.head_epsilon is None or found.epsilon == usual.epsilon
+
+
+def _hf_faults(network: nn.Cell) -> list[str]:
+    """Where Hugging Face's network of the same size computes something else."""
+    cells = [cell for _, cell in network.cells_and_names()]
+    if isinstance(network, vit.ViT) and network.pool != "cls":
+        return [f"its head reads the class token, this one has pool={network.pool!r}"]
+    if any(cell.kernel_size != (7, 7) for cell in cells if isinstance(cell, convnext.DepthwiseConv)):
+        return ["its depthwise convolutions have kernels of 7 x 7"]
+    if windows := [cell for cell in cells if isinstance(cell, swin.WindowAttention)]:
+        # It takes window_size for every table, and pads before it shifts.
+        largest = max(max(cell.window) for cell in windows)
+        if any(set(cell.window) != {largest} or any(cell.padding) for cell in windows):
+            return [f"its maps must be multiples of the window, {largest} x {largest}"]
+    return []
 
 
 class Contents(NamedTuple):
