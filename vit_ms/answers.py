@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from vit_ms import visualize
 from vit_ms.errors import UserError
+from vit_ms.image_files import EXTENSIONS
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp")  # those of data/folder.py
 # A picture of more would be too tall to look at.
 SHOWN = 32
 PICTURES = (".png", ".jpg", ".pdf", ".svg")

@@ -84,7 +84,6 @@ QUICK_ROUNDS, QUICK_SECONDS, QUICK_PEERS = {"forward": 3, "train": 2}, 0.3, ("vi
 SLOW = ("reference", "mindcv")  # they are the course's operations: in fp32 alone, and --quick gives them one turn
 FP32_ONLY = (*SLOW, "onnx")
 OURS = ("vit_ms", "onnx")  # whose speed is compared with that of the others; onnx is our network, run by onnxruntime
-visualize.PEER_COLOURS["onnx"] = visualize.RED
 DISTURBING = 0.2  # cores: where other programs use more, the user is told
 STEP = "step"  # what the case of a process that has one is called
 PRODUCT = 2048  # side of the square matrices whose product is the machine's peak

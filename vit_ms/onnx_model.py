@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from vit_ms.errors import UserError
+from vit_ms.image_files import read_image
 
 _INSTALL = 'pip install "onnxruntime>=1.20,<2.0"'  # as in requirements-export.txt
 _BITS = 11  # of a weight's fraction
@@ -110,17 +110,7 @@ class Inputs:
         Raises:
             UserError: If there is no such file or it is no image that can be read.
         """
-        try:
-            with Image.open(path) as image:
-                upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I"):  # 16 bits a pixel
-                    upright = Image.fromarray((np.asarray(upright) // 257).clip(0, 255).astype(np.uint8))
-                upright = upright.convert("L" if self.channels == 1 else "RGB")
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist") from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path} cannot be read as an image: {error}") from None
-        return np.asarray(upright).reshape(upright.height, upright.width, self.channels)
+        return read_image(path, self.channels)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """(height, width, C) uint8 to (C, *image_size) float32: resize, crop, normalise."""

@@ -300,7 +300,7 @@ def plot_top5(
     return figure
 
 
-PEER_COLOURS = {"vit_ms": BLUE, "timm": ORANGE, "mindcv": GREEN, "reference": GREY}
+PEER_COLOURS = {"vit_ms": BLUE, "timm": ORANGE, "mindcv": GREEN, "reference": GREY, "onnx": RED}
 
 
 def plot_bench(rows: list[dict], subtitle: str = "", path: str | Path | None = None) -> Figure:

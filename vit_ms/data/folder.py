@@ -5,8 +5,7 @@ from pathlib import Path
 from vit_ms.data.checking import image_files
 from vit_ms.data.sources import Files
 from vit_ms.errors import UserError
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp")
+from vit_ms.image_files import EXTENSIONS
 
 
 class Folder(Files):

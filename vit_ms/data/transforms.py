@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import mindspore.dataset as ds
 import numpy as np
 from mindspore.dataset import transforms, vision
-from PIL import Image, ImageOps
 
 from vit_ms.errors import UserError
+from vit_ms.image_files import read_image
 
 INTERPOLATIONS = {"bilinear": vision.Inter.BILINEAR, "bicubic": vision.Inter.BICUBIC}
 AUGMENTS = ("crop", "affine", "none")
@@ -243,17 +243,7 @@ class Preprocessing:
         Raises:
             UserError: If there is no such file or it is no image that can be read.
         """
-        try:
-            with Image.open(path) as image:
-                upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I"):  # 16 bits a pixel, which convert would cut off at 255
-                    upright = Image.fromarray((np.asarray(upright) // 257).clip(0, 255).astype(np.uint8))
-                upright = upright.convert("L" if self.channels == 1 else "RGB")
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist") from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path} cannot be read as an image: {error}") from None
-        return np.asarray(upright).reshape(upright.height, upright.width, self.channels)
+        return read_image(path, self.channels)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """One decoded image, (height, width, C) uint8, as evaluation gives it to the network."""
