@@ -272,8 +272,7 @@ def test_layer_and_asking_token_change_the_attention(visit):
     page.get_by_text("第 2 层的注意力：各头的编号与最高份额").wait_for()
 
 
-@pytest.mark.parametrize("again", range(12))
-def test_the_switch_changes_every_word_and_keeps_the_image(visit, again):
+def test_the_switch_changes_every_word_and_keeps_the_image(visit):
     page = visit(locale="zh-CN")
     assert page.get_by_role("status").inner_text() == "还没有图片。"
     draw(page, 0)

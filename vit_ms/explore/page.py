@@ -22,15 +22,7 @@ canvas {
 }
 """
 # The name of a picture, and the button that enlarges it, stand over it and hide nothing; it is as high as it is. While one
-# waits a wheel turns; what Gradio writes beside it and tells screen readers is in the language of the browser, not of the page.
-STYLE = """
-canvas {
-    display: block; width: min(100%, 320px); margin: 0 auto; aspect-ratio: 1; box-sizing: border-box;
-    background: white; border: 2px solid #777; border-radius: 8px; cursor: crosshair; touch-action: none;
-}
-"""
-# The name of a picture, and the button that enlarges it, stand over it and hide nothing; it is as high as it is. While one
-# waits a wheel turns; what Gradio writes beside it is in the language of the browser, not of the page.
+# waits a wheel turns; what Gradio writes beside it, and tells screen readers, is in the browser's language, not the page's.
 STYLE = """
 .gradio-container { max-width: 1400px !important; margin: 0 auto; }
 .picture { padding-top: 2.2rem !important; }
