@@ -407,6 +407,7 @@ def test_a_path_in_a_request_is_refused(server, path):
                 break
     told = json.loads(line.removeprefix(b"data: "))
     assert told["success"] is False and "root:" not in json.dumps(told)
+    assert ("opens no connection to" if path.startswith("https") else "InvalidPathError") in server.log.read_text()
 
 
 def test_a_page_elsewhere_cannot_use_a_name_for_this_machine(server):

@@ -28,6 +28,7 @@ STYLE = """
 .picture { padding-top: 2.2rem !important; }
 .picture .icon-button-wrapper { top: -2.2rem !important; }
 .picture .image-container, .picture .image-frame, .picture img { height: auto !important; }
+.picture .image-frame { min-height: 8rem; }
 .progress-text, .meta-text, .meta-text-center, .sr-only[role=status] { display: none !important; }
 #message { min-height: 1.6em; }
 """
