@@ -1,5 +1,6 @@
 """Judges a solution by what it does: its outputs and gradients against the reference's, in PyNative and in graph mode."""
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -73,24 +74,20 @@ def judge(exercise: Exercise, asking: Asking, seed: int = 0) -> Result:
     """Try a solution that answers somewhere, perhaps in another process."""
     start = time.perf_counter()
     try:
-        tried = _try(exercise, asking, np.random.default_rng(seed))
+        tried = _try(exercise, asking, seed)
         message, code, details = Text(f"passed ({tried.en})", f"通过（{tried.zh}）"), "", ()
     except _Failure as failure:
         message, code, details = failure.message, failure.code, failure.details
     return Result(exercise.name, not code, message, code, details, time.perf_counter() - start)
 
 
-def _try(exercise: Exercise, asking: Asking, rng: np.random.Generator) -> Text:
+def _try(exercise: Exercise, asking: Asking, seed: int) -> Text:
     """Every check; what was tried, for one that passes them all."""
-    tensors = exercise.kind != "numpy"
+    tensors, rng = exercise.kind != "numpy", np.random.default_rng(seed)
     cases, tried = list(exercise.cases(rng)), []
     for number, case in enumerate(cases):
         graph = exercise.graph and tensors and number == 0
-        wanted = _right(exercise, case)
-        weights = None
-        if exercise.gradient and tensors:
-            weights = [rng.standard_normal(array.shape).astype(np.float32) for array in wanted.outputs]
-            wanted = _right(exercise, case, weights)
+        weights, wanted = _wanted(exercise, seed, number)
         # First without the graph: most mistakes are found before anything is compiled.
         _check(exercise, case, asking(case, weights, False), wanted)
         if graph:
@@ -113,6 +110,18 @@ def _try(exercise: Exercise, asking: Asking, rng: np.random.Generator) -> Text:
         count = len(exercise.properties)
         tried.append(Text("1 property" if count == 1 else f"{count} properties", f"{count} 条性质"))
     return Text(", ".join(text.en for text in tried), "、".join(text.zh for text in tried))
+
+
+@functools.lru_cache(maxsize=256)  # a learner tries an exercise more than once
+def _wanted(exercise: Exercise, seed: int, number: int) -> tuple[list[np.ndarray] | None, Answer]:
+    """The weights for the gradients of a case, None without gradients, and what the reference answers."""
+    case = list(exercise.cases(np.random.default_rng(seed)))[number]
+    answer = _right(exercise, case)
+    if not exercise.gradient or exercise.kind == "numpy":
+        return None, answer
+    rng = np.random.default_rng([seed, number])
+    weights = [rng.standard_normal(array.shape).astype(np.float32) for array in answer.outputs]
+    return weights, _right(exercise, case, weights)
 
 
 def _right(exercise: Exercise, case: Case, weights: list[np.ndarray] | None = None) -> Answer:
