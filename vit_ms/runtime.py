@@ -110,6 +110,9 @@ def setup(
             ) from None
     notes, fused = [], False
     if device == "CPU":
+        # PyNative mode hands operations to other threads, which suits an NPU. Here they take the cores from the operation
+        # while they wait: with two cores the networks of the notebooks take three to six times as long.
+        ms.runtime.launch_blocking()
         _set_product_precision(precision)
         if asked == "auto" and has_bf16_units():
             notes.append("this processor multiplies matrices in bfloat16: --precision bf16 may take half the time")

@@ -3,10 +3,8 @@
 It knows no reference: the process that grades a stranger's solution anew has this file and not the others.
 """
 
-import contextlib
 import copy
 import linecache
-import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +19,7 @@ UNSUPPORTED = "Unsupported op"  # as MindSpore says it
 KINDS = ("function", "numpy", "cell")
 _OURS = Path(__file__).resolve().parents[1]
 _MINDSPORE = Path(ms.__file__).resolve().parent
-_PYTHON = Path(contextlib.__file__).resolve().parent
+_PYTHON = Path(linecache.__file__).resolve().parent
 
 
 class Text(NamedTuple):
@@ -81,19 +79,17 @@ class Answer:
     Args:
         outputs (list[np.ndarray]): None where there were none.
         gradients (list[np.ndarray]): by each float input, of the outputs' sum with given weights; None where not asked.
-        compiled (list[np.ndarray]): the outputs in graph mode; None where not asked.
         parameters (int): how many trainable numbers a cell has.
         returned (str): the type of a result that is no Tensor or array.
         changed (int): which input the solution wrote into; -1: none.
         error (str): type of the exception that the solution raised; empty: none.
         told (str): its message.
         place (str): line number and text of the learner's line that raised it.
-        stage (str): where it did so: `"gradient"` or `"graph"`, after the outputs were there; empty: before.
+        stage (str): where it did so: `"graph"` in graph mode, `"gradient"` after the outputs were there; else empty.
     """
 
     outputs: list[np.ndarray] | None = None
     gradients: list[np.ndarray] | None = None
-    compiled: list[np.ndarray] | None = None
     parameters: int = 0
     returned: str = ""
     changed: int = -1
@@ -103,23 +99,23 @@ class Answer:
     stage: str = ""
 
 
-def ask(
-    kind: str, solution: Callable, case: Case, weights: list[np.ndarray] | None = None, graph: bool = False
-) -> Answer:
-    """Call a solution, in PyNative mode.
+def ask(kind: str, solution: Callable, case: Case, weighing: int | None = None, graph: bool = False) -> Answer:
+    """Call a solution.
 
     Args:
         kind (str): one of KINDS.
         solution (Callable): the function or the class.
         case (Case): what to call it with.
-        weights (list[np.ndarray]): of the outputs in the sum whose gradients are taken; None: no gradients.
-        graph (bool): compile it and call it in graph mode as well.
+        weighing (int): the seed of the weights of the outputs in the sum whose gradients are taken; None: no gradients.
+        graph (bool): compile it and call it in graph mode; else in PyNative mode.
     """
-    answer = Answer()
+    answer = Answer(stage="graph" if graph else "")
     before = ms.get_context("mode")
     try:
-        ms.set_context(mode=ms.PYNATIVE_MODE)
+        ms.set_context(mode=ms.GRAPH_MODE if graph else ms.PYNATIVE_MODE)
         given, call = _given(kind, case), _callable(kind, solution, case)
+        if graph and kind != "cell":
+            call = _Whole(solution, _config(case))
         if kind == "cell":
             answer.parameters = sum(parameter.size for parameter in call.trainable_params())
         answer.outputs = []
@@ -133,16 +129,11 @@ def ask(
             pairs = enumerate(zip(given, case.inputs, strict=True))
             answer.changed = next((place for place, (now, was) in pairs if not np.array_equal(now, was)), -1)
             return answer
-        # Weights of another shape would fail in the sum, and the shape itself is what is to be told.
-        if weights is not None and [array.shape for array in found] == [weight.shape for weight in weights]:
+        if weighing is not None:
             answer.stage = "gradient"
+            rng = np.random.default_rng(weighing)
+            weights = [Tensor(rng.standard_normal(array.shape).astype(np.float32)) for array in found]
             answer.gradients = _gradients(kind, solution, case, weights)
-        if graph:
-            answer.stage = "graph"
-            ms.set_context(mode=ms.GRAPH_MODE)
-            call = _callable(kind, solution, case) if kind == "cell" else _Whole(solution, _config(case))
-            given = _given(kind, case)
-            answer.compiled = [array for _ in range(case.calls) for array in _outputs_of(call(*given))]
         answer.stage = ""
     except KeyboardInterrupt:
         raise
@@ -152,17 +143,10 @@ def ask(
         lacking = [line for line in lines if line.startswith(UNSUPPORTED)]
         answer.error, answer.told = type(error).__name__, (lacking + lines + [""])[0]
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_learners(frame.filename)]
-        place = (frames[-1].filename, frames[-1].lineno) if frames else None
-        if place is None and not answer.stage:
-            place = _place_of_late_error(lambda: _callable(kind, solution, case)(*_given(kind, case)))
-        if place is not None:
-            answer.place = f"{place[1]}: {linecache.getline(*place).strip()}"
+        if frames:
+            answer.place = f"{frames[-1].lineno}: {linecache.getline(frames[-1].filename, frames[-1].lineno).strip()}"
     finally:
         ms.set_context(mode=before)
-        if answer.error:
-            # What failed asynchronously can be raised once more, by the next one's first operation.
-            with contextlib.suppress(BaseException):
-                (Tensor([0.0], ms.float32) + 1.0).asnumpy()
     return answer
 
 
@@ -208,7 +192,7 @@ class _Arrays(list):
 
 
 def _outputs_of(result):
-    """The result as arrays; what is none comes back as it is. Reading a Tensor raises what its operation met.
+    """The result as arrays; what is none comes back as it is.
 
     A list of numbers, or of such lists, is one array; a list or tuple of arrays is several.
     """
@@ -221,11 +205,11 @@ def _outputs_of(result):
     return _Arrays(np.array(array) for array in arrays)
 
 
-def _gradients(kind: str, solution: Callable, case: Case, weights: list[np.ndarray]) -> list[np.ndarray]:
+def _gradients(kind: str, solution: Callable, case: Case, weights: list[Tensor]) -> list[np.ndarray]:
     floats = tuple(
         place for place, item in enumerate(case.inputs) if isinstance(item, np.ndarray) and item.dtype.kind == "f"
     )
-    call, weights = _callable(kind, solution, case), [Tensor(weight) for weight in weights]
+    call = _callable(kind, solution, case)
 
     def weighted(*tensors):
         outputs = call(*tensors)
@@ -233,33 +217,6 @@ def _gradients(kind: str, solution: Callable, case: Case, weights: list[np.ndarr
         return sum((output * weight).sum() for output, weight in zip(outputs, weights, strict=False))
 
     return list(_outputs_of(ms.grad(weighted, floats)(*_given(kind, case)))) if floats else []
-
-
-def _place_of_late_error(run: Callable) -> tuple[str, int] | None:
-    """File and line of an operation that failed.
-
-    PyNative mode raises where a result is read, not where it is computed: so the results of each line are read.
-    """
-    last = None
-
-    def trace(frame, event, argument):
-        nonlocal last
-        if not _is_learners(frame.f_code.co_filename):
-            return None
-        for value in (*frame.f_locals.values(), argument if event == "return" else None):
-            if isinstance(value, Tensor):
-                value.asnumpy()
-        last = frame.f_code.co_filename, frame.f_lineno
-        return trace
-
-    previous = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        with contextlib.suppress(BaseException):
-            run()
-    finally:
-        sys.settrace(previous)
-    return last
 
 
 def _is_learners(filename: str) -> bool:

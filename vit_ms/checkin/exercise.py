@@ -69,12 +69,13 @@ class Exercise:
         starter (str): the cell to begin with; it defines that name.
         hints (tuple[Text, ...]): from a nudge to nearly the answer, at most three.
         reference (Callable): right.
-        cases (Callable): from a NumPy generator the cases, several shapes among them.
+        cases (Callable): from a NumPy generator the cases, several shapes among them: first one on which mistakes differ,
+            last the one that is compiled, so let a learner's loops be short there.
         mistakes (tuple[Mistake, ...]): asked in this order when a value or shape is wrong.
         properties (tuple[Property, ...]): judged after the cases.
         tolerance (float): allowed difference, relative to the largest expected value or 1.
         gradient (bool): whether gradients are compared as well, by all float inputs; not in NumPy.
-        graph (bool): whether the first case is compiled in graph mode as well; not in NumPy.
+        graph (bool): whether the last case is compiled in graph mode as well; not in NumPy.
     """
 
     name: str

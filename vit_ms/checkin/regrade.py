@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,14 +106,14 @@ class Worker:
             raise _Ended("it ended by itself")
         return line
 
-    def _ask(self, kind: str, case: Case, weights: list[np.ndarray] | None, graph: bool) -> Answer:
+    def _ask(self, kind: str, case: Case, weighing: int | None, graph: bool) -> Answer:
         self.asked += 1
-        _write_case(self.folder / f"case_{self.asked}.npz", kind, case, weights, graph)
+        _write_case(self.folder / f"case_{self.asked}.npz", kind, case, weighing, graph)
         self._request(f"ask {self.asked}")
         return _read_answer(self.folder / f"answer_{self.asked}.npz")
 
 
-def _write_case(path: Path, kind: str, case: Case, weights: Sequence[np.ndarray] | None, graph: bool) -> None:
+def _write_case(path: Path, kind: str, case: Case, weighing: int | None, graph: bool) -> None:
     arrays = {}
 
     def pack(value):
@@ -131,7 +130,7 @@ def _write_case(path: Path, kind: str, case: Case, weights: Sequence[np.ndarray]
         "config": {name: pack(value) for name, value in case.config.items()},
         "training": case.training,
         "calls": case.calls,
-        "weights": None if weights is None else [pack(value) for value in weights],
+        "weighing": weighing,
         "graph": graph,
     }
     with path.open("wb") as file:
@@ -143,7 +142,7 @@ def _read_answer(path: Path) -> Answer:
     try:
         with np.load(path, allow_pickle=False) as file:
             told = json.loads(str(file["told"]))
-            for name in ("outputs", "gradients", "compiled"):
+            for name in ("outputs", "gradients"):
                 if told[name] is not None:
                     told[name] = [file[f"{name}_{place}"] for place in range(min(int(told[name]), 64))]
         answer = Answer(**told)

@@ -96,13 +96,12 @@ def _read_case(calling, path: Path) -> tuple:
     config = {name: unpack(value) for name, value in told["config"].items()}
     inputs = tuple(unpack(value) for value in told["inputs"])
     case = calling.Case(calling.Text("", ""), inputs, config, told["training"], told["calls"])
-    weights = None if told["weights"] is None else [unpack(value) for value in told["weights"]]
-    return told["kind"], case, weights, told["graph"]
+    return told["kind"], case, told["weighing"], told["graph"]
 
 
 def _write_answer(answer, path: Path) -> None:
     told, arrays = dict(vars(answer)), {}
-    for name in ("outputs", "gradients", "compiled"):
+    for name in ("outputs", "gradients"):
         values = told.pop(name)
         told[name] = None if values is None else len(values)
         arrays |= {f"{name}_{place}": value for place, value in enumerate(values or [])}
@@ -120,6 +119,7 @@ def main(folder: str) -> None:
     place = Path(folder)
     sys.path.insert(0, str(place))
     calling, solution = _calling(), None
+    calling.ms.runtime.launch_blocking()  # an operation runs where it is called, and an error is raised there
     _limit(place)
     replies.write("ready\n")
     for line in requests:
@@ -137,8 +137,8 @@ def main(folder: str) -> None:
             except BaseException as error:
                 reply = f"error {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         else:
-            kind, case, weights, graph = _read_case(calling, place / f"case_{rest[0]}.npz")
-            _write_answer(calling.ask(kind, solution, case, weights, graph), place / f"answer_{rest[0]}.npz")
+            kind, case, weighing, graph = _read_case(calling, place / f"case_{rest[0]}.npz")
+            _write_answer(calling.ask(kind, solution, case, weighing, graph), place / f"answer_{rest[0]}.npz")
             reply = "ok"
         replies.write(reply + "\n")
 

@@ -16,57 +16,33 @@ SUMMED = Text(
 )
 
 
-def _slide(padded, taps, b):
-    """`taps` is a list of rows, each a list of (D,)."""
-    height, width = (side - len(taps) + 1 for side in padded.shape[2:])
-    y = b.reshape(-1, 1, 1)
-    for u, row in enumerate(taps):
-        for v, tap in enumerate(row):
-            y = y + tap.reshape(-1, 1, 1) * padded[:, :, u : u + height, v : v + width]
-    return y  # (B, D, height, width)
-
-
-def _taps(w):
-    return [[w[:, u, v] for v in range(w.shape[2])] for u in range(w.shape[1])]
-
-
 def depthwise_conv(x, w, b):
     return ops.conv2d(x, w.expand_dims(1), b, pad_mode="pad", padding=w.shape[1] // 2, groups=w.shape[0])
 
 
-def _with_taps(taps):
-    def wrong(x, w, b):
-        r = w.shape[1] // 2
-        return _slide(ops.pad(x, (r, r, r, r)), taps(w), b)
+def _slide(x, w, before=1, after=1, mode="constant"):
+    """Equation 1 without its bias, in NumPy. `before` and `after` are the padding of both axes, in units of r."""
+    r, size = w.shape[1] // 2, w.shape[1]
+    sides = (before * r, after * r)
+    padded = np.pad(x, ((0, 0), (0, 0), sides, sides), mode)
+    height, width = (side - size + 1 for side in padded.shape[2:])
+    return sum(
+        w[:, u, v, None, None] * padded[:, :, u : u + height, v : v + width] for u in range(size) for v in range(size)
+    )  # (B, D, height, width)
+
+
+def _mistake(calculate):
+    """Of a calculation in NumPy: there are many of them, and PyNative mode would take a second for all."""
+
+    def wrong(*inputs):
+        x, w, b = (tensor.asnumpy() for tensor in inputs)
+        return Tensor(calculate(x, w, b[:, None, None]).astype(np.float32))
 
     return wrong
 
 
-def _padded(before, after, mode="constant"):
-    """`before` and `after`, in units of r, on both axes."""
-
-    def wrong(x, w, b):
-        r = w.shape[1] // 2
-        sides = (before * r, after * r)
-        return _slide(Tensor(np.pad(x.asnumpy(), ((0, 0), (0, 0), sides, sides), mode)), _taps(w), b)
-
-    return wrong
-
-
-def _images_summed(x, w, b):
-    return depthwise_conv(x.sum(axis=1, keepdims=True) + ops.zeros_like(x), w, b)
-
-
-def _results_summed(x, w, b):
-    return depthwise_conv(x, w, b * 0.0).sum(axis=1, keepdims=True) + b.reshape(-1, 1, 1)
-
-
-def _no_bias(x, w, b):
-    return depthwise_conv(x, w, b * 0.0)
-
-
-def _bias_for_each_tap(x, w, b):
-    return depthwise_conv(x, w, b * (w.shape[1] * w.shape[2]))
+def _padded(*padding):
+    return _mistake(lambda x, w, b: _slide(x, w, *padding) + b)
 
 
 def _case(rng, about, shape, size):
@@ -78,22 +54,29 @@ def cases(rng):
     yield _case(rng, Text("2 images, D = 4, 5 x 6, P = 3", "2 张图像，D = 4，5 x 6，P = 3"), (2, 4, 5, 6), 3)
 
 
-def large_kernels(rng):
+def large_kernel(rng):
     """A property, for the gradients of 25 taps would take a learner's loops too long."""
     yield _case(rng, Text("a map lower than the kernel, P = 5", "特征图的高小于卷积核，P = 5"), (1, 2, 3, 7), 5)
 
 
-def judge_large_kernels(cases, outputs):
+def single_tap(rng):
+    """For graph mode: nine taps would take a learner's loops nine times as long to compile."""
+    yield _case(rng, Text("one image, D = 3, 4 x 5, P = 1", "1 张图像，D = 3，4 x 5，P = 1"), (1, 3, 4, 5), 1)
+
+
+def judge_kernel_size(cases, outputs):
     for case, found in zip(cases, outputs, strict=True):
         wanted = depthwise_conv(*(Tensor(array) for array in case.inputs)).asnumpy()
         if len(found) == 1 and found[0].shape == wanted.shape and np.allclose(found[0], wanted, atol=1e-3):
             continue
+        size, (height, width) = case.inputs[1].shape[1], wanted.shape[2:]
         raise Wrong(
             "other kernel sizes",
             Text(
-                "right for P = 3, wrong for P = 5 on a map of 3 x 7: take P and r from the shape of w, and height and width "
-                "from that of x",
-                "P = 3 时正确，P = 5、特征图为 3 x 7 时不对：P 和 r 应当取自 w 的形状，高和宽取自 x 的形状",
+                f"right for P = 3, wrong for P = {size} on a map of {height} x {width}: take P and r from the shape of w, "
+                "and height and width from that of x",
+                f"P = 3 时正确，P = {size}、特征图为 {height} x {width} 时不对：P 和 r 应当取自 w 的形状，高和宽取自 x 的"
+                "形状",
             ),
         )
 
@@ -141,7 +124,7 @@ EXERCISE = Exercise(
     mistakes=(
         Mistake(
             "kernel flipped",
-            _with_taps(lambda w: [row[::-1] for row in _taps(w)[::-1]]),
+            _mistake(lambda x, w, b: _slide(x, w[:, ::-1, ::-1]) + b),
             Text(
                 "the kernels are turned round by 180 degrees, the convolution of mathematics: in equation 1 u and v count "
                 "up in w and in x",
@@ -150,17 +133,21 @@ EXERCISE = Exercise(
         ),
         Mistake(
             "kernel transposed",
-            _with_taps(lambda w: _taps(w.swapaxes(1, 2))),
+            _mistake(lambda x, w, b: _slide(x, w.swapaxes(1, 2)) + b),
             Text(
                 "rows and columns of the kernels have changed places: u goes with the height, v with the width",
                 "卷积核的行和列对调了：u 对应高，v 对应宽",
             ),
         ),
-        Mistake("channels summed", _images_summed, SUMMED),
-        Mistake("channels summed", _results_summed, SUMMED),
+        Mistake(
+            "channels summed",
+            _mistake(lambda x, w, b: _slide(np.broadcast_to(x.sum(axis=1, keepdims=True), x.shape), w) + b),
+            SUMMED,
+        ),
+        Mistake("channels summed", _mistake(lambda x, w, b: _slide(x, w).sum(axis=1, keepdims=True) + b), SUMMED),
         Mistake(
             "one kernel for all",
-            _with_taps(lambda w: _taps(w[:1])),
+            _mistake(lambda x, w, b: _slide(x, w[:1]) + b),
             Text(
                 "all channels are read with the kernel of channel 0: each has its own",
                 "所有通道都用了第 0 个通道的卷积核：每个通道应当用自己的",
@@ -195,15 +182,18 @@ EXERCISE = Exercise(
         Mistake("border not zero", _padded(1, 1, "edge"), BORDER),
         Mistake("border not zero", _padded(1, 1, "wrap"), BORDER),
         Mistake("border not zero", _padded(1, 1, "reflect"), BORDER),
-        Mistake("bias forgotten", _no_bias, Text("the bias b is not added", "没有加偏置 b")),
+        Mistake(
+            "bias forgotten", _mistake(lambda x, w, b: _slide(x, w)), Text("the bias b is not added", "没有加偏置 b")
+        ),
         Mistake(
             "bias for each tap",
-            _bias_for_each_tap,
+            _mistake(lambda x, w, b: _slide(x, w) + b * w.shape[1] * w.shape[2]),
             Text(
                 "the bias is added with every number of the kernel, P P times: once is enough, outside the loops",
                 "卷积核的每个数都加了一次偏置，共 P·P 次：应当只加一次，放在循环之外",
             ),
         ),
     ),
-    properties=(Property(large_kernels, judge_large_kernels),),
+    properties=(Property(large_kernel, judge_kernel_size), Property(single_tap, judge_kernel_size, graph=True)),
+    graph=False,
 )
