@@ -1,11 +1,14 @@
 """What is shown of a network is what the network does."""
 
+from importlib import import_module
+from pathlib import Path
+
 import mindspore as ms
 import numpy as np
 import pytest
 from helpers import SMALL, error_of, images, random, randomize, same, values
 from library_models import LIBRARIES
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from vit_ms import introspection, runtime
 from vit_ms.introspection import (
@@ -71,6 +74,26 @@ def test_the_maps_are_the_same_in_both_modes():
     assert np.abs(attention_maps(network, x) - in_graph).max() < 1e-5
     assert [parameter.name for parameter in network.get_parameters()] == names
     assert names[:2] == ["cls", "patch_embedding.conv.weight"]
+
+
+class _Function(nn.Cell):
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+
+    def construct(self, *inputs):
+        return self.call(*inputs)
+
+
+def test_the_maps_compile_after_other_graphs(monkeypatch):
+    """After these two MindSpore lost a SequentialCell that was called and indexed in one construct."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "checkin" / "solutions")
+    convolution, attention = import_module("depthwise_conv"), import_module("multi_head_attention")
+    _Function(convolution.joined)(*(Tensor(random(*shape)) for shape in ((1, 3, 4, 5), (3, 1, 1), (3,)))).asnumpy()
+    tensors = [Tensor(random(*shape)) for shape in ((3, 4, 6), (18, 6), (18,), (6, 6), (6,))]
+    _Function(attention.head_by_head)(*tensors, 1).asnumpy()
+    network, x = network_of("vit")
+    assert attention_maps(network, x).shape[1] == len(x)
 
 
 def test_the_maps_of_an_image_do_not_depend_on_its_neighbours():

@@ -31,12 +31,16 @@ class AttentionMaps(nn.Cell):
     def __init__(self, network: ViT):
         super().__init__(auto_prefix=False)
         self.network = network
+        # Not looked up in construct: the compiler can mix up a SequentialCell that is called and indexed there.
+        branches = [block[0].cell for block in network.transformer.layers]
+        self.norms = [branch[0] for branch in branches]
+        self.attentions = [branch[1] for branch in branches]
 
     def construct(self, images):
         x = self.network.embed_tokens(self.network.embed_patches(images))  # (B, N, D)
         maps = ()
-        for block in self.network.transformer.layers:
-            maps += (self.weights(block[0].cell[0], block[0].cell[1], x),)
+        for layer, block in enumerate(self.network.transformer.layers):
+            maps += (self.weights(self.norms[layer], self.attentions[layer], x),)
             x = block(x)
         return ops.stack(maps, 0)
 
