@@ -102,3 +102,17 @@ def test_an_error_is_told_at_the_line_of_the_operation_that_met_it(solution):
     result = grade(exercises()["attention"], solution)
     line = inspect.getsource(solution).splitlines()[1].strip()
     assert any(detail.endswith(line) for detail in result.details), str(result)
+
+
+def test_nothing_is_fused_while_it_is_graded_and_the_notebook_s_choice_comes_back():
+    """Compiling fused kernels would take seconds."""
+    seen = set()
+
+    def solution(q, k, v):
+        seen.add(ms.get_context("enable_graph_kernel"))
+        return SOLUTIONS["attention"].matmul(q, k, v)
+
+    ms.set_context(mode=ms.GRAPH_MODE, enable_graph_kernel=True)
+    grade(exercises()["attention"], solution)
+    assert seen == {False}
+    assert ms.get_context("enable_graph_kernel") and ms.get_context("mode") == ms.GRAPH_MODE

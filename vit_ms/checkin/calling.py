@@ -110,9 +110,10 @@ def ask(kind: str, solution: Callable, case: Case, weighing: int | None = None, 
         graph (bool): compile it and call it in graph mode; else in PyNative mode.
     """
     answer = Answer(stage="graph" if graph else "")
-    before = ms.get_context("mode")
+    before = {name: ms.get_context(name) for name in ("mode", "enable_graph_kernel")}
     try:
-        ms.set_context(mode=ms.GRAPH_MODE if graph else ms.PYNATIVE_MODE)
+        # Fused kernels, which a notebook may have on, take seconds to compile.
+        ms.set_context(mode=ms.GRAPH_MODE if graph else ms.PYNATIVE_MODE, enable_graph_kernel=False)
         given, call = _given(kind, case), _callable(kind, solution, case)
         if graph and kind != "cell":
             call = _Whole(solution, _config(case))
@@ -146,7 +147,7 @@ def ask(kind: str, solution: Callable, case: Case, weighing: int | None = None, 
         if frames:
             answer.place = f"{frames[-1].lineno}: {linecache.getline(frames[-1].filename, frames[-1].lineno).strip()}"
     finally:
-        ms.set_context(mode=before)
+        ms.set_context(**before)
     return answer
 
 
