@@ -262,6 +262,7 @@ def _setup(args: argparse.Namespace):
         args.mode or "graph",
         precision=args.precision or "auto",
         implementation=args.implementation or "fast",
+        in_turn=False,
     )
 
 

@@ -208,7 +208,9 @@ def _pretraining(recipe: Recipe, dataset) -> tuple[RunInfo, MaskedPatchStep, Pat
 
 
 def _setup(recipe: Recipe) -> runtime.Settings:
-    return runtime.setup(recipe.device_target, recipe.mode, recipe.seed, recipe.precision, recipe.implementation)
+    return runtime.setup(
+        recipe.device_target, recipe.mode, recipe.seed, recipe.precision, recipe.implementation, in_turn=False
+    )
 
 
 def pretrain(recipe: Recipe, say: Callable[[str], None] = print) -> list[Path]:

@@ -56,6 +56,7 @@ def setup(
     seed: int = 0,
     precision: str = "auto",
     implementation: str = "fast",
+    in_turn: bool = True,
 ) -> Settings:
     """Choose how everything runs, and fix the seed of weights, data order and dropout.
 
@@ -70,6 +71,8 @@ def setup(
             On Ascend products and activations are in half precision; parameters, LayerNorm, softmax and loss in float32.
         implementation (str): `"fast"`, or `"reference"`: the operations that the course's code calls, on CPU several times
             slower; the results are the same up to rounding.
+        in_turn (bool): on CPU, let PyNative mode run an operation where it is called, which cannot be undone. False leaves
+            it to MindSpore's threads, which pass on as an exception that memory ran out: else the process ends.
 
     Returns:
         Settings, what was chosen.
@@ -110,9 +113,10 @@ def setup(
             ) from None
     notes, fused = [], False
     if device == "CPU":
-        # PyNative mode hands operations to other threads, which suits an NPU. Here they take the cores from the operation
-        # while they wait: with two cores the networks of the notebooks take three to six times as long.
-        ms.runtime.launch_blocking()
+        if in_turn:
+            # MindSpore's threads suit an NPU. Here they take the cores from the operation while they wait: with two cores
+            # the networks of the notebooks take three to six times as long.
+            ms.runtime.launch_blocking()
         _set_product_precision(precision)
         if asked == "auto" and has_bf16_units():
             notes.append("this processor multiplies matrices in bfloat16: --precision bf16 may take half the time")

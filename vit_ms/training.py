@@ -53,7 +53,9 @@ def train(recipe: Recipe, resume: bool = False, say: Callable[[str], None] = pri
         engine.LossNotFinite: If the loss is NaN or infinite; the state before it is kept.
         MemoryError: If memory runs out; the message says what takes less.
     """
-    chosen = runtime.setup(recipe.device_target, recipe.mode, recipe.seed, recipe.precision, recipe.implementation)
+    chosen = runtime.setup(
+        recipe.device_target, recipe.mode, recipe.seed, recipe.precision, recipe.implementation, in_turn=False
+    )
     if recipe.data_dir is not None:
         # run.json must say it to a command that is called from another folder.
         recipe = dataclasses.replace(recipe, data_dir=str(Path(recipe.data_dir).resolve()))

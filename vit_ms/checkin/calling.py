@@ -114,9 +114,8 @@ def ask(kind: str, solution: Callable, case: Case, weighing: int | None = None, 
     try:
         # Fused kernels, which a notebook may have on, take seconds to compile.
         ms.set_context(mode=ms.GRAPH_MODE if graph else ms.PYNATIVE_MODE, enable_graph_kernel=False)
-        given, call = _given(kind, case), _callable(kind, solution, case)
-        if graph and kind != "cell":
-            call = _Whole(solution, _config(case))
+        given = _given(kind, case)
+        call = _Whole(solution, _config(case)) if graph and kind != "cell" else _callable(kind, solution, case)
         if kind == "cell":
             answer.parameters = sum(parameter.size for parameter in call.trainable_params())
         answer.outputs = []

@@ -61,8 +61,8 @@ def grade(exercise: Exercise, solution: Callable, seed: int = 0) -> Result:
     Returns:
         Result; whatever the solution raises is told in it.
     """
-    # An error is then raised at the learner's line, not where a result is read. It cannot be undone, and slows an NPU: that
-    # is why a notebook has its exercises at its end.
+    # An error is then raised at the learner's line, not where a result is read. It cannot be undone, and slows an NPU: the
+    # exercises are a notebook's last cells.
     ms.runtime.launch_blocking()
     is_class = isinstance(solution, type) and issubclass(solution, nn.Cell)
     if not callable(solution) or is_class != (exercise.kind == "cell"):
