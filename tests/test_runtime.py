@@ -233,6 +233,13 @@ def test_fusion_is_switched_on_and_off_with_each_setup(monkeypatch):
         assert ms.get_context("enable_graph_kernel") is fused
 
 
+def test_what_fusion_leaves_out_is_said_to_mindspore_whoever_switched_it_on(monkeypatch):
+    monkeypatch.setattr(environment, "fusion_lacks", lambda: None)
+    ms.set_context(enable_graph_kernel=True, graph_kernel_flags="")
+    runtime.setup("CPU", "graph")
+    assert "--disable_cluster_ops=Cast," in ms.get_context("graph_kernel_flags")
+
+
 def test_on_ascend_fusion_is_left_to_mindspore(on_ascend, monkeypatch):
     monkeypatch.setattr(environment, "fusion_lacks", lambda: None)
     changed = []
