@@ -1,5 +1,6 @@
 """The face of the commands: help, exit codes, one line for a mistake."""
 
+import signal
 import subprocess
 import sys
 
@@ -54,6 +55,16 @@ def test_a_failure_is_exit_code_1(monkeypatch, capsys):
     monkeypatch.setattr("vit_ms.training.train", full)
     assert main(["train"]) == 1
     assert capsys.readouterr().err == "vit_ms: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_had_enough_is_no_error(unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    command = [sys.executable, "-m", "vit_ms", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize("words", [[], ["trian"], ["train", "--epoch", "3"], ["eval"], ["predict"]])

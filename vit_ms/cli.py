@@ -1,6 +1,8 @@
 """The commands: python -m vit_ms train, eval, predict ... `_parser` has them all."""
 
 import argparse
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -418,7 +420,8 @@ def main(argv: list[str] | None = None) -> int:
         argv (list[str]): its words; None: those the process was called with.
 
     Returns:
-        int, the exit code: 0, 1 for a failure, 2 for a user's mistake, which is told in one line.
+        int, the exit code: 0, 1 for a failure, 2 for a user's mistake, which is told in one line; more than 128 after a
+        signal.
     """
     args = _parser().parse_args(argv)
     start = time.perf_counter()
@@ -429,19 +432,22 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     try:
-        written = args.run(args)
+        if written := args.run(args):
+            print(f"wrote, in {time.perf_counter() - start:.0f} s:")
+            for path in written:
+                print(f"  {path}")
+        sys.stdout.flush()
     except UserError as error:
         return _stop(2, error)
     except Interrupted as error:
         return _stop(128 + error.signal, error)
+    except BrokenPipeError:  # what this prints into, like `head`, has had enough and is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain as it ends
+        return 128 + signal.SIGPIPE
     except (OSError, FloatingPointError, MemoryError) as error:
         return _stop(1, error)
     except KeyboardInterrupt:
         return _stop(1, "stopped")
-    if written:
-        print(f"wrote, in {time.perf_counter() - start:.0f} s:")
-        for path in written:
-            print(f"  {path}")
     return 0
 
 
