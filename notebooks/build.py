@@ -29,10 +29,12 @@ FOLDER = Path(__file__).resolve().parent
 LANGUAGES = ("en", "zh")
 EXERCISES = Text(
     "## Exercises\n\nWrite each in its cell and run the cell. The grader calls your code with random inputs and compares "
-    'what it does with a reference, so any correct way passes; of what is wrong it says what to look at. `hint("{name}")` '
-    "in a new cell shows a hint, one more at each call.",
+    "what it does with a reference, so any correct way passes; of what is wrong it says what to look at. Code for Tensors "
+    'is compiled in graph mode as well; inputs are to stay as they are. `hint("{name}")` in a new cell shows a hint, one '
+    "more at each call.",
     "## 练习\n\n在各个单元格里写出代码并运行。评分器用随机输入调用你的代码，与参考实现比较结果，所以任何正确的写法都能通过；"
-    '有错时会指出该检查哪里。在新单元格里运行 `hint("{name}")` 可以查看提示，每次多一条。',
+    "有错时会指出该检查哪里。用 Tensor 写的代码还会在图模式下编译；请勿修改输入。在新单元格里运行 "
+    '`hint("{name}")` 可以查看提示，每次多一条。',
 )
 AFTER = Text("*After section {section}.*", "*对应第 {section} 小节。*")
 CHECK_IN = Text(

@@ -5,6 +5,7 @@ It knows no reference: the process that grades a stranger's solution anew has th
 
 import copy
 import linecache
+import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,10 +16,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
-UNSUPPORTED = "Unsupported op"  # as MindSpore says it
+# As MindSpore says that a device has not the operation.
+LACKING = re.compile(r"Unsupported op|kernel \S+ unregistered|kernelmod for op \S+ failed|not supported on this device")
 KINDS = ("function", "numpy", "cell")
 _OURS = Path(__file__).resolve().parents[1]
-_MINDSPORE = Path(ms.__file__).resolve().parent
+_PACKAGES = Path(ms.__file__).resolve().parents[1]
 _PYTHON = Path(linecache.__file__).resolve().parent
 
 
@@ -122,7 +124,7 @@ def ask(kind: str, solution: Callable, case: Case, weighing: int | None = None, 
         for _ in range(case.calls):
             found = _outputs_of(call(*given))
             if not isinstance(found, _Arrays):
-                answer.returned, answer.outputs = type(found).__name__, None
+                answer.returned, answer.outputs = _type_of(found), None
                 return answer
             answer.outputs += found
         if kind == "numpy":
@@ -140,11 +142,8 @@ def ask(kind: str, solution: Callable, case: Case, weighing: int | None = None, 
     except BaseException as error:  # SystemExit is a learner's too
         # The line on what the device lacks says it, else the first with a word; the rest is for MindSpore's developers.
         lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalnum, line))]
-        lacking = [line for line in lines if line.startswith(UNSUPPORTED)]
-        answer.error, answer.told = type(error).__name__, (lacking + lines + [""])[0]
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_learners(frame.filename)]
-        if frames:
-            answer.place = f"{frames[-1].lineno}: {linecache.getline(frames[-1].filename, frames[-1].lineno).strip()}"
+        answer.error, answer.told = type(error).__name__, ([*filter(LACKING.search, lines), *lines, ""])[0]
+        answer.place = _place_of(error)
     finally:
         ms.set_context(**before)
     return answer
@@ -219,10 +218,28 @@ def _gradients(kind: str, solution: Callable, case: Case, weights: list[Tensor])
     return list(_outputs_of(ms.grad(weighted, floats)(*_given(kind, case)))) if floats else []
 
 
+def _type_of(result) -> str:
+    name = type(result).__name__
+    if not isinstance(result, (tuple, list)) or not result:
+        return name
+    return f"{name} of {', '.join(type(item).__name__ for item in result[:4])}{', ...' * (len(result) > 4)}"
+
+
+def _place_of(error: BaseException) -> str:
+    """The learner's line that raised an error; empty where none is known."""
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    # Of what it compiles, graph mode names the lines in its message, the inner ones last.
+    frames += [(filename, int(line)) for filename, line in re.findall(r"In file (.+?):(\d+),", str(error))]
+    for filename, line in reversed(frames):
+        if _is_learners(filename) and (text := linecache.getline(filename, line).strip()):
+            return f"{line}: {text}"
+    return ""
+
+
 def _is_learners(filename: str) -> bool:
     path = Path(filename)
     return (
         not filename.startswith("<frozen")
         and path.parent != _PYTHON
-        and not any(path.is_relative_to(place) for place in (_OURS, _MINDSPORE))
+        and not any(path.is_relative_to(place) for place in (_OURS, _PACKAGES))
     )

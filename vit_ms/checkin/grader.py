@@ -10,7 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from vit_ms.checkin.calling import UNSUPPORTED, Answer, Case, Text, ask
+from vit_ms.checkin.calling import LACKING, Answer, Case, Text, ask
 from vit_ms.checkin.exercise import Exercise, Property, Wrong
 
 
@@ -46,6 +46,7 @@ class _Failure(Exception):
         self.code, self.message, self.details = code, message, (*about, *details)
 
 
+_STAGES = {"graph": (" in graph mode", "图模式下"), "gradient": (" in its gradient", "求梯度时")}
 # Asks a solution: the case, the seed of the weights for its gradients or None, and whether to compile it.
 Asking = Callable[[Case, int | None, bool], Answer]
 
@@ -149,15 +150,26 @@ def _check_error(found: Answer, case: Case) -> None:
 
 
 def _raise_error(found: Answer, case: Case) -> None:
-    stages = {"graph": (" in graph mode", "图模式下"), "gradient": (" in its gradient", "求梯度时")}
-    en, zh = stages.get(found.stage, ("", ""))
+    en, zh = _STAGES.get(found.stage, ("", ""))
     where = [f"line of your code 你的代码行 {found.place}"] if found.place else []
     message = Text(f"it raises {found.error}{en}", f"{zh}运行时抛出 {found.error}")
     code = {"graph": "graph mode", "gradient": "gradient"}.get(found.stage, found.error)
     told = [f"{found.error}: {found.told}"]
-    if found.told.startswith(UNSUPPORTED):
+    if LACKING.search(found.told):
         told += [
-            "write it with others, like ops.matmul and transpose 当前设备没有这个算子，请改用 ops.matmul、transpose 等"
+            "this device has not the operation: take one of ops or a Tensor's, like ops.matmul, transpose and sum "
+            "当前设备没有这个算子，请改用 ops 或 Tensor 的算子，如 ops.matmul、transpose、sum"
+        ]
+    elif found.stage == "graph":
+        told += [
+            "graph mode compiles the source, and of Python only a part: a def in a cell or a file, with no try, import or "
+            "second for in a comprehension 图模式编译的是源代码，且只支持部分 Python 语法：请用 def 写在单元格或文件里，"
+            "不要用 try、import，推导式里只用一个 for"
+        ]
+    elif found.stage == "gradient":
+        told += [
+            "the output is right: this device cannot differentiate one of its operations, take others "
+            "输出是对的：其中有的算子在当前设备上不能求梯度，请换用其他算子"
         ]
     raise _Failure(code, message, case, [*where, *told])
 
@@ -170,12 +182,14 @@ def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> Non
         raise _Failure("input changed", message, case)
     many, due = len(found.outputs), len(wanted.outputs)
     if many != due:
-        message = Text(f"number of outputs: {many}, expected: {due}", f"应有 {due} 个输出，这里有 {many} 个")
+        en, zh = (": stack them into one array", "：请堆叠成一个数组") if due == 1 and many else ("", "")
+        message = Text(f"number of outputs: {many}, expected: {due}{en}", f"应有 {due} 个输出，这里有 {many} 个{zh}")
         raise _Failure("number of outputs", message, case)
     for number, (output, right) in enumerate(zip(found.outputs, wanted.outputs, strict=True)):
         of, which = (f" of output {number}", f"第 {number} 个输出：") if due > 1 else ("", "")
         if output.shape == right.shape and _close(exercise, output, right):
-            if output.dtype.kind != right.dtype.kind or (exercise.kind != "numpy" and output.dtype != right.dtype):
+            alike = output.dtype.kind == right.dtype.kind or {output.dtype.kind, right.dtype.kind} == {"i", "u"}
+            if not alike or (exercise.kind != "numpy" and output.dtype != right.dtype):
                 message = Text(f"the values are right, the dtype{of} is not", f"{which}数值正确，数据类型不对")
                 raise _Failure("dtype", message, case, [f"expected 应为 {right.dtype}, yours 实际 {output.dtype}"])
             continue
@@ -202,14 +216,31 @@ def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> Non
     if found.stage == "gradient":
         _raise_error(found, case)
     if wanted.gradients:
-        lost = not any(gradient.any() for gradient in found.gradients or [])
-        en, zh = (
-            (": none comes through, compute with Tensors alone", "：没有梯度传回，请全程用 Tensor 运算")
-            if lost
-            else ("", "")
+        _check_gradients(exercise, case, found.gradients or [], wanted.gradients)
+
+
+def _check_gradients(exercise: Exercise, case: Case, found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
+    pairs = list(zip(found, wanted, strict=False))
+    lost = [place for place, (one, other) in enumerate(pairs) if other.any() and not one.any()]
+    if not any(one.any() for one in found):
+        en, zh = "none comes through, compute with Tensors alone", "没有梯度传回，请全程用 Tensor 运算"
+    elif lost:
+        en = f"none comes through to float input {lost[0]}: a new cell or Tensor made of it is a copy"
+        zh = f"没有梯度传回第 {lost[0]} 个浮点输入：用它新建的 Cell 或 Tensor 只是一份拷贝"
+    elif not all(np.isfinite(one).all() for one, _ in pairs):
+        en = "it is not finite: a root at 0 has none, so epsilon goes in before a root is taken"
+        zh = "梯度中有 NaN 或无穷大：0 处的平方根没有梯度，epsilon 应当在开方之前加上"
+    else:
+        en = (
+            "something stops it (Tensor(...), asnumpy, stop_gradient), or an operation's own is wrong on this device, as "
+            "mint.split's: take reshape, transpose or ops.split"
         )
-        message = Text(f"the output is right, its gradient is wrong{en}", f"输出正确，梯度不对{zh}")
-        _check_equal(exercise, case, found.gradients, wanted.gradients, "gradient", message, " of the gradient")
+        zh = (
+            "梯度被 Tensor(...)、asnumpy 或 stop_gradient 截断，或者某个算子在当前设备上的梯度有误（如 mint.split）："
+            "请改用 reshape、transpose 或 ops.split"
+        )
+    message = Text(f"the output is right, its gradient is wrong: {en}", f"输出正确，梯度不对：{zh}")
+    _check_equal(exercise, case, found, wanted, "gradient", message, " of the gradient")
 
 
 def _check_equal(exercise: Exercise, case: Case, found, wanted, code: str, message: Text, of: str) -> None:

@@ -25,6 +25,8 @@ def exercise(name: str) -> Exercise:
     Raises:
         UserError: If there is none.
     """
+    if not isinstance(name, str):
+        raise UserError(f'the exercise\'s name comes first, as in check("attention", attention), not {name!r:.60}')
     if name not in exercises():
         raise UserError(f"there is no exercise {name!r}{did_you_mean(name, exercises())}")
     return exercises()[name]

@@ -90,22 +90,22 @@ EXERCISE = Exercise(
         "shares of the patches at the beginning.\n\n"
         "`maps` is a float array (L, B, H, N, N), as `attention_maps` gives it: [l, b, h, i, j] is what token i takes from "
         "token j in block l (0 is the first) and head h, for image b. Each row sums to 1; token 0 is the class "
-        "token.\n\n$\\hat A_\\ell$ and $R = \\hat A_L \\cdots \\hat A_1$ are those of the section. The result is an array "
-        "(B, N - 1): of each image's $R$ the row of the class token, without its first number, the share of the class token "
-        "itself. The shares stay as they are in $R$.",
+        "token.\n\nAs in the section, $\\hat A_\\ell$ is half the mean over the heads and half the identity, and "
+        "$R = \\hat A_L \\cdots \\hat A_1$. The result is an array (B, N - 1): of each image's $R$ the row of the "
+        "class token, without its first number, the share of the class token itself. The shares stay as they are in $R$.",
         "写出 `class_token_rollout(maps)`：对一批图像中的每一张，求最后的类别 token 由最初的各个图像块按怎样的比例构成。\n\n"
         "`maps` 是形状为 (L, B, H, N, N) 的浮点数组，即 `attention_maps` 给出的结果：[l, b, h, i, j] 是图像 b 在第 l 层（0 "
         "是第一层）的头 h 中，第 i 个 token 从第 j 个 token 取用的比例。每行之和为 1；第 0 个 token 是类别 token。\n\n"
-        "$\\hat A_\\ell$ 和 $R = \\hat A_L \\cdots \\hat A_1$ 的定义见本小节。结果是形状为 (B, N - 1) 的数组：每张图像的 "
+        "与本小节相同，$\\hat A_\\ell$ 一半是各个头的平均，一半是单位矩阵，"
+        "$R = \\hat A_L \\cdots \\hat A_1$。结果是形状为 (B, N - 1) 的数组：每张图像的 "
         "$R$ 中类别 token 的那一行，去掉第一个数（类别 token 自己的份额）。各个比例保持 $R$ 中的值。",
     ),
     solution="class_token_rollout",
     starter="def class_token_rollout(maps):\n    L, B, H, N, _ = maps.shape\n    ...\n",
     hints=(
         Text(
-            "A block's matrix is half the mean over the heads and half the identity. How do you get from (L, B, H, N, N) to "
-            "(L, B, N, N)?",
-            "一层的矩阵，一半是各个头的平均，一半是单位矩阵。怎样从 (L, B, H, N, N) 得到 (L, B, N, N)？",
+            "How do you get from (L, B, H, N, N) to (L, B, N, N)? `np.eye(N)` is added to each of these matrices at once.",
+            "怎样从 (L, B, H, N, N) 得到 (L, B, N, N)？`np.eye(N)` 可以一次加到所有这些矩阵上。",
         ),
         Text(
             "Start with the first block; each following one is multiplied from the left: R = A[l] @ R. `@` multiplies the "

@@ -159,8 +159,10 @@ def _judge_choice(kept):
         raise Wrong(
             "same in every call",
             Text(
-                "five calls dropped the same samples: draw a new mask in construct, without a fixed seed",
-                "连续五次调用丢弃的是同一批样本：应当在 construct 中重新抽取掩码，不要固定种子",
+                "five calls dropped the same samples: draw a new mask in construct, by ops and without a fixed seed "
+                "(a random number of NumPy or Python is drawn once, when graph mode compiles it)",
+                "连续五次调用丢弃的是同一批样本：应当在 construct 中用 ops 重新抽取掩码，不要固定种子（NumPy 或 Python 的"
+                "随机数只在图模式编译时抽取一次）",
             ),
         )
     shares = {keep_prob: float(calls.mean()) for keep_prob, calls in kept.items()}

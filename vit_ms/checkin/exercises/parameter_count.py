@@ -53,15 +53,15 @@ EXERCISE = Exercise(
         "Write `parameter_count(image_size, patch_size, channels, dim, depth, num_heads, mlp_dim, num_classes)`: the "
         "number of learned parameters of a ViT, a whole number. The image is a square of `image_size` pixels a side; `dim` "
         "is D, `depth` the number of blocks, `mlp_dim` the hidden width M.\n\n"
-        "It has: the patch embedding; a class token; learned positions; in each block two LayerNorms, the projections to "
-        "q, k, v and of the output, and an MLP of two dense layers; one more LayerNorm; a dense layer as classifier. Every "
-        "projection and dense layer has a bias, every LayerNorm gamma and beta.",
+        "It has: the patch embedding; a class token; learned positions, a row for each token; in each block two LayerNorms, "
+        "the projections to q, k, v and of the output, and an MLP of two dense layers; one more LayerNorm; a dense layer as "
+        "classifier. Every projection and dense layer has a bias, every LayerNorm gamma and beta.",
         "写出 `parameter_count(image_size, patch_size, channels, dim, depth, num_heads, mlp_dim, num_classes)`：ViT 的可学习"
         "参数总数，一个整数。图像是边长 `image_size` 像素的正方形；`dim` 即 D，`depth` 是层数，`mlp_dim` 是 MLP 的隐藏"
         "宽度 M。\n\n"
-        "它包含：图像块嵌入；类别 token；可学习的位置编码；每层有两个层归一化、q、k、v 与输出的投影，以及由两个全连接层"
-        "组成的 MLP；末尾还有一个层归一化；分类器是一个全连接层。每个投影和全连接层都有偏置，每个层归一化都有 gamma 和 "
-        "beta。",
+        "它包含：图像块嵌入；类别 token；可学习的位置编码，每个 token 一行；每层有两个层归一化、q、k、v 与输出的"
+        "投影，以及由两个全连接层组成的 MLP；末尾还有一个层归一化；分类器是一个全连接层。每个投影和"
+        "全连接层都有偏置，每个层归一化都有 gamma 和 beta。",
     ),
     solution="parameter_count",
     starter=(
