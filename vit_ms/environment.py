@@ -53,8 +53,9 @@ def prepare() -> None:
     """
     # Warnings come with every compilation and every look for an NPU, and none of them asks for anything.
     os.environ.setdefault("GLOG_v", "3")
-    # A cell of a notebook is no file, and the compiler reports that as an error, several lines for each cell class.
-    os.environ.setdefault("MS_SUBMODULE_LOG_v", "{CORE:4}")
+    # A cell of a notebook is no file, and the compiler reports that as an error, several lines for each cell class. What it
+    # cannot compile it reports besides raising it.
+    os.environ.setdefault("MS_SUBMODULE_LOG_v", "{CORE:4,ANALYZER:4}")
     scratch = _scratch()
     os.environ.setdefault("MS_OM_PATH", str(scratch))  # rank_0/om, after a failed compilation
     os.environ.setdefault("MS_COMPILER_CACHE_PATH", str(scratch))  # kernel_meta, on Ascend; fused kernels, on CPU

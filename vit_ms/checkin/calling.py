@@ -82,6 +82,7 @@ class Answer:
         outputs (list[np.ndarray]): None where there were none.
         gradients (list[np.ndarray]): by each float input, of the outputs' sum with given weights; None where not asked.
         parameters (int): how many trainable numbers a cell has.
+        learning (int): how many of them have a gradient that is not 0.
         returned (str): the type of a result that is no Tensor or array.
         changed (int): which input the solution wrote into; -1: none.
         error (str): type of the exception that the solution raised; empty: none.
@@ -93,6 +94,7 @@ class Answer:
     outputs: list[np.ndarray] | None = None
     gradients: list[np.ndarray] | None = None
     parameters: int = 0
+    learning: int = 0
     returned: str = ""
     changed: int = -1
     error: str = ""
@@ -112,10 +114,12 @@ def ask(kind: str, solution: Callable, case: Case, weighing: int | None = None, 
         graph (bool): compile it and call it in graph mode; else in PyNative mode.
     """
     answer = Answer(stage="graph" if graph else "")
-    before = {name: ms.get_context(name) for name in ("mode", "enable_graph_kernel")}
+    before = {"mode": ms.get_context("mode")}
+    if ms.get_context("enable_graph_kernel"):  # fused kernels, which a notebook may have on, take seconds to compile
+        before["enable_graph_kernel"] = True
+        ms.set_context(enable_graph_kernel=False)
     try:
-        # Fused kernels, which a notebook may have on, take seconds to compile.
-        ms.set_context(mode=ms.GRAPH_MODE if graph else ms.PYNATIVE_MODE, enable_graph_kernel=False)
+        ms.set_context(mode=ms.GRAPH_MODE if graph else ms.PYNATIVE_MODE)
         given = _given(kind, case)
         call = _Whole(solution, _config(case)) if graph and kind != "cell" else _callable(kind, solution, case)
         if kind == "cell":
@@ -127,15 +131,14 @@ def ask(kind: str, solution: Callable, case: Case, weighing: int | None = None, 
                 answer.returned, answer.outputs = _type_of(found), None
                 return answer
             answer.outputs += found
-        if kind == "numpy":
-            pairs = enumerate(zip(given, case.inputs, strict=True))
-            answer.changed = next((place for place, (now, was) in pairs if not np.array_equal(now, was)), -1)
-            return answer
-        if weighing is not None:
+        now = [item.asnumpy() if isinstance(item, Tensor) else item for item in given]
+        pairs = enumerate(zip(now, case.inputs, strict=True))
+        answer.changed = next((place for place, (one, other) in pairs if not np.array_equal(one, other)), -1)
+        if kind != "numpy" and weighing is not None:
             answer.stage = "gradient"
             rng = np.random.default_rng(weighing)
             weights = [Tensor(rng.standard_normal(array.shape).astype(np.float32)) for array in found]
-            answer.gradients = _gradients(kind, solution, case, weights)
+            answer.gradients, answer.learning = _gradients(kind, solution, case, weights)
         answer.stage = ""
     except KeyboardInterrupt:
         raise
@@ -201,21 +204,31 @@ def _outputs_of(result):
     arrays = [output.asnumpy() if isinstance(output, Tensor) else output for output in several]
     if not all(isinstance(array, (np.ndarray, np.generic, int, float)) for array in arrays):
         return result
-    return _Arrays(np.array(array) for array in arrays)
+    arrays = _Arrays(np.array(array) for array in arrays)
+    return arrays if all(array.dtype.kind in "biuf" for array in arrays) else result  # no words, no complex numbers
 
 
-def _gradients(kind: str, solution: Callable, case: Case, weights: list[Tensor]) -> list[np.ndarray]:
+def _gradients(kind: str, solution: Callable, case: Case, weights: list[Tensor]) -> tuple[list[np.ndarray], int]:
+    """By each float input, and how many numbers of the parameters have one."""
     floats = tuple(
         place for place, item in enumerate(case.inputs) if isinstance(item, np.ndarray) and item.dtype.kind == "f"
     )
     call = _callable(kind, solution, case)
+    learned = call.trainable_params() if kind == "cell" else []
 
     def weighted(*tensors):
         outputs = call(*tensors)
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         return sum((output * weight).sum() for output, weight in zip(outputs, weights, strict=False))
 
-    return list(_outputs_of(ms.grad(weighted, floats)(*_given(kind, case)))) if floats else []
+    if not floats:
+        return [], 0
+    if not learned:
+        return list(_outputs_of(ms.grad(weighted, floats)(*_given(kind, case)))), 0
+    by_input, by_parameter = ms.grad(weighted, floats, learned)(*_given(kind, case))
+    sizes = np.abs(np.concatenate([gradient.asnumpy().ravel() for gradient in by_parameter]))
+    # Rounding gives what should have none, like the bias of the keys, a little.
+    return list(_outputs_of(by_input)), int((sizes > 1e-5 * sizes.max(initial=0.0)).sum())
 
 
 def _type_of(result) -> str:

@@ -46,11 +46,14 @@ class Property(NamedTuple):
         cases (Callable): from a NumPy generator the calls to make.
         judge (Callable): takes the cases and, for each, the list of its outputs as arrays; raises `Wrong`.
         graph (bool): whether the first case is compiled as well, and its outputs judged by themselves.
+        gradient (bool): whether `judge` is given, in place of outputs, the gradients by the float inputs of their sum with
+            random weights.
     """
 
     cases: Callable[[np.random.Generator], Iterable[Case]]
     judge: Callable[[list[Case], list[list[np.ndarray]]], None]
     graph: bool = False
+    gradient: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import nn
 
 from vit_ms.checkin.calling import LACKING, Answer, Case, Text, ask
-from vit_ms.checkin.exercise import Exercise, Property, Wrong
+from vit_ms.checkin.exercise import Exercise, Mistake, Property, Wrong
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ class _Failure(Exception):
 
 
 _STAGES = {"graph": (" in graph mode", "图模式下"), "gradient": (" in its gradient", "求梯度时")}
+_NOT_LEARNED = Text(
+    "the values are right, but training would not reach all that is learned: make a learned number a Parameter and a cell "
+    "an attribute of its own (self.x = ...), not a Tensor or an item of a list, and compute with it, not with a copy",
+    "数值正确，但训练时有的数不会更新：可学习的数应当是 Parameter，子 Cell 应当是单独的属性（self.x = ...），不能用 Tensor "
+    "代替，也不能放在列表里；计算时要用它本身，不要用拷贝",
+)
 # Asks a solution: the case, the seed of the weights for its gradients or None, and whether to compile it.
 Asking = Callable[[Case, int | None, bool], Answer]
 
@@ -97,10 +103,12 @@ def _try(exercise: Exercise, asking: Asking, seed: int) -> Text:
     for number, case in enumerate(cases):
         weighing = seed + number if exercise.gradient else None
         wanted = _wanted(exercise, seed, number, weighing)
-        _check(exercise, case, asking(case, weighing, False), wanted)
+        found = asking(case, weighing, False)
+        _check(exercise, case, found, wanted, functools.partial(_recognised, exercise, seed, cases, number, found))
     if cases and exercise.graph and tensors:  # at the end: what is wrong is found before anything is compiled
         found = asking(case, None, True)
         _check_error(found, case)
+        _check_unchanged(found, case)
         message = Text("right in PyNative mode, other values in graph mode", "动态图下正确，图模式下的结果不同")
         _check_equal(exercise, case, found.outputs, wanted.outputs, "graph mode", message, "")
     if cases:
@@ -109,7 +117,7 @@ def _try(exercise: Exercise, asking: Asking, seed: int) -> Text:
         tried += [Text("graph mode", "图模式")] if exercise.graph and tensors else []
     for one in exercise.properties:
         asked = list(one.cases(rng))
-        _judge_property(one, asked, [asking(case, None, False) for case in asked])
+        _judge_property(one, asked, [asking(case, seed if one.gradient else None, False) for case in asked])
         if one.graph:
             tried.append(Text("graph mode", "图模式"))
             _judge_property(one, asked[:1], [asking(asked[0], None, True)], graph=True)
@@ -132,8 +140,11 @@ def _wanted(exercise: Exercise, seed: int, number: int, weighing: int | None) ->
 def _judge_property(one: Property, cases: list[Case], answers: list[Answer], graph: bool = False) -> None:
     for case, answer in zip(cases, answers, strict=True):
         _check_error(answer, case)
+        if one.gradient and answer.error:
+            _raise_error(answer, case)
+        _check_unchanged(answer, case)
     try:
-        one.judge(cases, [answer.outputs for answer in answers])
+        one.judge(cases, [answer.gradients if one.gradient else answer.outputs for answer in answers])
     except Wrong as wrong:
         en, zh = ("in graph mode alone: ", "仅图模式下：") if graph else ("", "")
         raise _Failure(wrong.code, Text(en + wrong.message.en, zh + wrong.message.zh)) from None
@@ -174,12 +185,21 @@ def _raise_error(found: Answer, case: Case) -> None:
     raise _Failure(code, message, case, [*where, *told])
 
 
-def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> None:
-    _check_error(found, case)
+def _check_unchanged(found: Answer, case: Case) -> None:
     if found.changed >= 0:
         place = found.changed
-        message = Text(f"input {place} was changed: work on a copy", f"第 {place} 个输入被修改了：请在副本上计算")
+        message = Text(
+            f"input {place} was changed: work on a copy, x = x + 1 and not x += 1",
+            f"第 {place} 个输入被修改了：请在副本上计算，写 x = x + 1，不要写 x += 1",
+        )
         raise _Failure("input changed", message, case)
+
+
+def _check(
+    exercise: Exercise, case: Case, found: Answer, wanted: Answer, recognised: Callable[[], Mistake | None]
+) -> None:
+    _check_error(found, case)
+    _check_unchanged(found, case)
     many, due = len(found.outputs), len(wanted.outputs)
     if many != due:
         en, zh = (": stack them into one array", "：请堆叠成一个数组") if due == 1 and many else ("", "")
@@ -193,10 +213,9 @@ def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> Non
                 message = Text(f"the values are right, the dtype{of} is not", f"{which}数值正确，数据类型不对")
                 raise _Failure("dtype", message, case, [f"expected 应为 {right.dtype}, yours 实际 {output.dtype}"])
             continue
-        difference = _difference(output, right, of)
-        for mistake in exercise.mistakes:
-            if _makes(exercise, mistake.solution, case, found.outputs):
-                raise _Failure(mistake.code, mistake.message, case, difference)
+        difference = _difference(exercise, output, right, of)
+        if mistake := recognised():
+            raise _Failure(mistake.code, mistake.message, case, difference)
         if output.shape != right.shape:
             raise _Failure("shape", Text(f"the shape{of} is wrong", f"{which}输出的形状不对"), case, difference)
         if output.dtype.kind == "f" and not np.isfinite(output).all():
@@ -205,18 +224,15 @@ def _check(exercise: Exercise, case: Case, found: Answer, wanted: Answer) -> Non
             )
         raise _Failure("value", Text(f"the values{of} are wrong", f"{which}输出的数值不对"), case, difference)
     if found.parameters < wanted.parameters:
-        message = Text(
-            "the values are right, but training would not reach all that is learned: make a learned number a Parameter and "
-            "a cell an attribute of its own (self.x = ...), not a Tensor or an item of a list",
-            "数值正确，但训练时有的数不会更新：可学习的数应当是 Parameter，子 Cell 应当是单独的属性（self.x = ...），不能用 "
-            "Tensor 代替，也不能放在列表里",
-        )
         numbers = f"trainable numbers 可训练的数: expected 应为 {wanted.parameters}, yours 实际 {found.parameters}"
-        raise _Failure("parameters", message, case, [numbers])
+        raise _Failure("parameters", _NOT_LEARNED, case, [numbers])
     if found.stage == "gradient":
         _raise_error(found, case)
     if wanted.gradients:
         _check_gradients(exercise, case, found.gradients or [], wanted.gradients)
+    if found.learning < wanted.learning:
+        numbers = f"numbers with a gradient 有梯度的数: expected 应为 {wanted.learning}, yours 实际 {found.learning}"
+        raise _Failure("parameters", _NOT_LEARNED, case, [numbers])
 
 
 def _check_gradients(exercise: Exercise, case: Case, found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
@@ -248,28 +264,45 @@ def _check_equal(exercise: Exercise, case: Case, found, wanted, code: str, messa
         raise _Failure(code, message, case)
     for one, other in zip(found, wanted, strict=True):
         if one.shape != other.shape or not _close(exercise, one, other):
-            raise _Failure(code, message, case, _difference(one, other, of))
+            raise _Failure(code, message, case, _difference(exercise, one, other, of))
 
 
-def _makes(exercise: Exercise, mistake: Callable, case: Case, outputs: list[np.ndarray]) -> bool:
-    theirs = ask(exercise.kind, mistake, case).outputs
-    if theirs is None or len(theirs) != len(outputs):
-        return False  # a variant need not take every case
-    pairs = zip(theirs, outputs, strict=True)
+def _recognised(exercise: Exercise, seed: int, cases: list[Case], number: int, found: Answer) -> Mistake | None:
+    """The usual mistake that answers to this case as the solution does, and to those before rightly, as it did.
+
+    Where a case is a plain one, like a single bin, different mistakes come to the same.
+    """
+    for mistake in exercise.mistakes:
+        theirs = functools.partial(ask, exercise.kind, mistake.solution)
+        if _alike(exercise, theirs(cases[number]), found) and all(
+            _alike(exercise, theirs(cases[k]), _wanted(exercise, seed, k, seed + k if exercise.gradient else None))
+            for k in range(number)
+        ):
+            return mistake
+    return None
+
+
+def _alike(exercise: Exercise, one: Answer, other: Answer) -> bool:
+    if one.outputs is None or other.outputs is None or len(one.outputs) != len(other.outputs):
+        return one.outputs is other.outputs
+    pairs = zip(one.outputs, other.outputs, strict=True)
     return all(one.shape == other.shape and _close(exercise, one, other) for one, other in pairs)
 
 
 def _close(exercise: Exercise, one: np.ndarray, other: np.ndarray) -> bool:
+    return bool(_close_each(exercise, one, other).all())
+
+
+def _close_each(exercise: Exercise, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     scale = max(1.0, float(np.abs(other[np.isfinite(other)]).max(initial=0.0))) if other.dtype.kind == "f" else 0.0
-    return bool(np.allclose(one, other, rtol=0.0, atol=exercise.tolerance * scale, equal_nan=True))
+    one, other = one.astype(np.float64), other.astype(np.float64)  # unsigned numbers have no difference below 0
+    return np.isclose(one, other, rtol=0.0, atol=exercise.tolerance * scale, equal_nan=True)
 
 
-def _difference(found: np.ndarray, wanted: np.ndarray, of: str) -> list[str]:
+def _difference(exercise: Exercise, found: np.ndarray, wanted: np.ndarray, of: str) -> list[str]:
     if found.shape != wanted.shape:
         return [f"shape{of} 形状: expected 应为 {wanted.shape}, yours 实际 {found.shape}"]
-    apart = ~np.isclose(found.astype(np.float64), wanted.astype(np.float64), rtol=1e-4, atol=1e-4, equal_nan=True)
-    if not apart.any():
-        return []
+    apart = ~_close_each(exercise, found, wanted)
     place = tuple(int(index) for index in np.argwhere(apart)[0])
     return [
         f"first difference{of} 首处差异 {list(place)}: expected 应为 {wanted[place]:.6g}, yours 实际 {found[place]:.6g}",

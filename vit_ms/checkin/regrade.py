@@ -147,7 +147,7 @@ def _read_answer(path: Path) -> Answer:
                     told[name] = [file[f"{name}_{place}"] for place in range(min(int(told[name]), 64))]
         answer = Answer(**told)
         words = (answer.returned, answer.error, answer.told, answer.place, answer.stage)
-        numbers = (answer.changed, answer.parameters)
+        numbers = (answer.changed, answer.parameters, answer.learning)
         if not all(isinstance(number, int) for number in numbers) or not all(isinstance(word, str) for word in words):
             raise TypeError
         return answer

@@ -117,8 +117,20 @@ def nothing(names, shapes):
     comprehension(names, shapes)
 
 
+def no_rows(names, shapes):
+    pairs = zip(names, shapes, strict=True)
+    return np.array([name.endswith("weight") and len(shape) > 1 and shape[0] > 1 for name, shape in pairs])
+
+
+def no_cls(names, shapes):
+    pairs = zip(names, shapes, strict=True)
+    return np.array([name.endswith("weight") and len(shape) > 1 and "cls" not in name for name, shape in pairs])
+
+
 RIGHT = [comprehension, two_masks, exclusions, by_axes, dictionary, a_list]
 WRONG = {
+    no_rows: "value",
+    no_cls: "value",
     zeros: "nothing decays",
     ones: "everything decays",
     no_decay: "reversed",

@@ -80,8 +80,25 @@ def by_einsum(q, k, v):
     return ops.einsum("bhij,bhjd->bhid", ops.softmax(ops.einsum("bhid,bhjd->bhij", q, k) / q.shape[-1] ** 0.5), v)
 
 
+def whole_root(q, k, v):
+    return ops.softmax(q @ k.swapaxes(-1, -2) / int(q.shape[-1] ** 0.5), -1) @ v
+
+
+def unguarded(q, k, v):
+    weights = ops.exp(q @ k.swapaxes(-1, -2) / q.shape[-1] ** 0.5)
+    return weights / weights.sum(-1, keepdims=True) @ v
+
+
+def in_place(q, k, v):
+    q *= q.shape[-1] ** -0.5
+    return ops.softmax(q @ k.swapaxes(-1, -2), -1) @ v
+
+
 RIGHT = [matmul, scaled_queries, loops]
 WRONG = {
+    whole_root: "value",
+    unguarded: "not finite",
+    in_place: "input changed",
     by_einsum: "RuntimeError",  # MindSpore has it on Ascend alone
     no_scale: "scale forgotten",
     scale_d: "scale by d",

@@ -179,8 +179,13 @@ def nothing(maps):
     from_the_left(maps)
 
 
+def squeezed(maps):
+    return from_the_left(maps).squeeze()
+
+
 RIGHT = [from_the_left, one_image_at_a_time, row_alone, multi_dot]
 WRONG = {
+    squeezed: "shape",
     no_identity: "identity forgotten",
     backwards: "order reversed",
     not_halved: "not halved",

@@ -204,8 +204,28 @@ def nothing(p, labels, M):
     counted(p, labels, M)
 
 
+def from_two_images(p, labels, M):
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == labels
+    index, ece = np.minimum((confidence * M).astype(int), M - 1), 0.0
+    for m in range(M):
+        if (index == m).sum() > 1:
+            ece += (index == m).mean() * abs(right[index == m].mean() - confidence[index == m].mean())
+    return ece
+
+
+def first_bin_left_out(p, labels, M):
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == labels
+    index = np.minimum((confidence * M).astype(int), M - 1)
+    gaps = [
+        (index == m).sum() * abs((right - confidence)[index == m].mean()) for m in range(1, M) if (index == m).any()
+    ]
+    return sum(gaps) / len(labels)
+
+
 RIGHT = [counted, loop, sums, histogram, digitized]
 WRONG = {
+    first_bin_left_out: "value",
+    from_two_images: "value",
     signed: "gaps cancel",
     signed_the_other_way: "gaps cancel",
     one_bin: "gaps cancel",

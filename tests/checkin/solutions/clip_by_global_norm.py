@@ -158,8 +158,20 @@ def nothing(c, *gradients):
     minimum(c, *gradients)
 
 
+def norm_from_a_tenth(c, *gradients):
+    norm = ops.maximum(ops.sqrt(sum((g**2).sum() for g in gradients)), 0.1)
+    return tuple(g * ops.minimum(1.0, c / norm) for g in gradients)
+
+
+def first_three(c, *gradients):
+    norm = ops.sqrt(sum((g**2).sum() for g in gradients[:3]))
+    return tuple(g * ops.minimum(1.0, c / norm) for g in gradients)
+
+
 RIGHT = [minimum, joined, norm_of_norms, branch, selected, operator]
 WRONG = {
+    norm_from_a_tenth: "value",
+    first_three: "value",
     own: "own norm of each",
     by_value: "numbers clipped",
     wrong_way_round: "not scaled",

@@ -236,8 +236,32 @@ class Nothing(Base):
         x * self.mask(x, self.keep_prob) / self.keep_prob
 
 
+class GradientStopped(Compared):
+    def construct(self, x):
+        return ops.stop_gradient(super().construct(x))
+
+
+class AlwaysAsMany(Compared):
+    def construct(self, x):
+        if not self.training or self.keep_prob == 1.0:
+            return x
+        mask = ops.argsort(ops.rand(x.shape[0])) < round(x.shape[0] * self.keep_prob)
+        return x * mask.astype(x.dtype).reshape((-1,) + (1,) * (x.ndim - 1)) / self.keep_prob
+
+
+class TwoDraws(Compared):
+    def construct(self, x):
+        if not self.training or self.keep_prob == 1.0:
+            return x
+        mask = (ops.rand(2) < self.keep_prob).astype(x.dtype)[ops.arange(x.shape[0]) % 2]
+        return x * mask.reshape((-1,) + (1,) * (x.ndim - 1)) / self.keep_prob
+
+
 RIGHT = [DropoutOfOnes, Compared, Floor, Flattened]
 WRONG = {
+    GradientStopped: "gradient",
+    AlwaysAsMany: "not drawn one by one",
+    TwoDraws: "not drawn one by one",
     KeepAsDrop: "keep_prob swapped",
     DropRateThroughout: "keep_prob swapped",
     KeepAsDropButGuarded: "keep_prob swapped",

@@ -215,8 +215,30 @@ class Nothing(Parts):
         x = x + self.gamma * self.branch(x)
 
 
+class Positive(ScaledBranch):
+    def construct(self, x):
+        return x + ops.relu(self.gamma) * self.branch(x)
+
+
+class GammaStopped(ScaledBranch):
+    def construct(self, x):
+        return x + ops.stop_gradient(self.gamma) * self.branch(x)
+
+
+class CopyUsed(ScaledBranch):
+    def __init__(self, branch, initial):
+        super().__init__(branch, initial)
+        self.copy = Tensor(initial, ms.float32)
+
+    def construct(self, x):
+        return x + self.copy * self.branch(x)
+
+
 RIGHT = [ScaledBranch, TwoCells, Set, Diagonal, ChannelByChannel]
 WRONG = {
+    Positive: "value",
+    GammaStopped: "parameters",
+    CopyUsed: "parameters",
     Plain: "gamma not used",
     Ones: "gamma not used",
     Zeros: "initial ignored",

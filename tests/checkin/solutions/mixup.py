@@ -139,8 +139,21 @@ def nothing(images, labels, lam, partner):
     weighted(images, labels, lam, partner)
 
 
+def assigned(images, labels, lam, partner):
+    mixed, rows, classes = np.zeros_like(labels), np.arange(len(labels)), labels.argmax(axis=1)
+    mixed[rows, classes] = lam
+    mixed[rows, classes[partner]] = 1 - lam
+    return weighted(images, labels, lam, partner)[0], mixed
+
+
+def larger_share(images, labels, lam, partner):
+    return weighted(images, labels, max(lam, 1 - lam), partner)
+
+
 RIGHT = [weighted, loop, as_a_matrix, differences]
 WRONG = {
+    assigned: "value",
+    larger_share: "value",
     labels_kept: "labels not mixed",
     labels_of_the_other: "labels not mixed",
     labels_swapped: "labels with the other lambda",

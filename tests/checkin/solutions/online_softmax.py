@@ -189,8 +189,19 @@ def starter(m, total, o, s, v):
     return m, total, o
 
 
+def nothing_as_zero(m, total, o, s, v):
+    return step(np.where(np.isinf(m), 0.0, m), total, o, s, v)
+
+
+def unless_larger(m, total, o, s, v):
+    n = np.maximum(m, s.max(axis=-1, keepdims=True))
+    return (m, total, o) if (n == m).all() else step(m, total, o, s, v)
+
+
 RIGHT = [step, key_by_key, old_ones_as_a_key, query_by_query, ones_beside_the_values]
 WRONG = {
+    nothing_as_zero: "value",
+    unless_larger: "value",
     sum_left: "sum not corrected",
     output_left: "output not corrected",
     both_left: "nothing corrected",

@@ -154,8 +154,13 @@ def nothing(rows, columns):
     broadcast(rows, columns)
 
 
+def small_numbers(rows, columns):
+    return broadcast(rows, columns).astype(np.int8)
+
+
 RIGHT = [broadcast, loops, of_the_authors, in_a_wider_map, looked_up, nested_lists]
 WRONG = {
+    small_numbers: "value",
     no_offsets: "offsets forgotten",
     columns_moved: "offset of the rows forgotten",
     rows_moved: "offset of the columns forgotten",

@@ -141,8 +141,23 @@ def nothing(logits, labels, k):
     sorted_down(logits, labels, k)
 
 
+def by_size(logits, labels, k):
+    return (np.argsort(-np.abs(logits), axis=1)[:, :k] == labels[:, None]).any(axis=1).mean()
+
+
+def masked_with_minus_1(logits, labels, k):
+    left, found = logits.copy(), np.zeros(len(labels), bool)
+    for _ in range(k):
+        best = left.argmax(axis=1)
+        found |= best == labels
+        left[np.arange(len(labels)), best] = -1
+    return found.mean()
+
+
 RIGHT = [sorted_down, last_of_ascending, ranks, partitioned, at_least_the_kth, loop]
 WRONG = {
+    masked_with_minus_1: "value",
+    by_size: "value",
     smallest: "k smallest",
     top_1: "top-1",
     one_too_few: "k - 1",

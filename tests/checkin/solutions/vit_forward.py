@@ -239,8 +239,16 @@ class Nothing(Parts):
         self.dense(self.norm(self.transformer(z0))[:, 0])
 
 
+class ClassifierStopped(AsInTheNotebook):
+    def construct(self, patches, cls_token, pos_embedding):
+        z0 = self.start(patches, cls_token, pos_embedding)
+        y = self.norm(self.transformer(z0))[:, 0]
+        return z0, ops.matmul(y, ops.stop_gradient(self.dense.weight).T) + self.dense.bias
+
+
 RIGHT = [AsInTheNotebook, NormOfTheClassTokenAlone, AddedApart, HeadFirst]
 WRONG = {
+    ClassifierStopped: "parameters",
     Last: "class token last",
     LastAndRead: "class token last",
     NoPositions: "positions forgotten",

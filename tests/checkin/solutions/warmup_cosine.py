@@ -184,8 +184,23 @@ def nothing(T, T_w, peak, minimum):
     joined(T, T_w, peak, minimum)
 
 
+def never_below(T, T_w, peak, minimum):
+    return np.maximum(joined(T, T_w, peak, minimum), minimum)
+
+
+def decay_of_two(T, T_w, peak, minimum):
+    return joined(T, min(T_w, T - 2), peak, minimum)
+
+
+def one_step_at_least(T, T_w, peak, minimum):
+    return joined(T, max(T_w, 1), peak, minimum)
+
+
 RIGHT = [joined, loop, where, weighted, masked, a_list]
 WRONG = {
+    one_step_at_least: "value",
+    never_below: "value",
+    decay_of_two: "value",
     plus_one: "one rate too many",
     from_zero: "counted from 0",
     warm_from_zero: "warm-up from 0",

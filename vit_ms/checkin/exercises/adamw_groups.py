@@ -54,12 +54,18 @@ def _vit(dim, patch, gamma, beta):
     ]
 
 
+GAMMA = Text(
+    "gamma of the LayerNorms decays, whatever it is called: it is a vector, look at the shape too",
+    "层归一化的 gamma 衰减了：无论叫什么名称，它都是向量，还要看形状",
+)
+
+
 def cases(rng):
     for about, parameters in (
         (Text("a ViT of one block", "一层的 ViT"), _vit(16, 4, "gamma", "beta")),
         (
             Text("the LayerNorms call gamma weight and beta bias", "层归一化的 gamma 叫 weight，beta 叫 bias"),
-            _vit(24, 8, "weight", "bias"),
+            [*_vit(24, 8, "weight", "bias"), *_dense("cls_head", 24, 1)],
         ),
         (
             Text("without any matrix", "没有矩阵"),
@@ -148,6 +154,7 @@ EXERCISE = Exercise(
                 "只排除了偏置：层归一化、类别 token 和位置编码也不应衰减",
             ),
         ),
+        Mistake("gamma decays", _where(lambda name, shape: name.endswith("weight")), GAMMA),
         Mistake(
             "vectors alone left out",
             _where(lambda name, shape: len(shape) >= 2),
@@ -169,10 +176,7 @@ EXERCISE = Exercise(
         Mistake(
             "gamma decays",
             _where(lambda name, shape: name.endswith(("weight", "gamma"))),
-            Text(
-                "gamma of the LayerNorms decays, whatever it is called: it is a vector, look at the shape too",
-                "层归一化的 gamma 衰减了：无论叫什么名称，它都是向量，还要看形状",
-            ),
+            GAMMA,
         ),
         Mistake(
             "LayerNorm decays",

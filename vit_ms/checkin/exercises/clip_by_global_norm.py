@@ -58,10 +58,15 @@ def cases(rng):
     for about, c, sizes in (
         (Text("3 gradients, global norm 7, c = 1.5", "3 个梯度，全局范数 7，c = 1.5"), 1.5, (3.0, 6.0, 2.0)),
         (Text("3 gradients, global norm 0.7, c = 2", "3 个梯度，全局范数 0.7，c = 2"), 2.0, (0.3, 0.6, 0.2)),
+        (
+            Text("5 gradients, global norm 0.07, c = 0.01", "5 个梯度，全局范数 0.07，c = 0.01"),
+            0.01,
+            (0.02, 0.03, 0.01, 0.05, 0.03),
+        ),
         (Text("one gradient, norm 5, c = 3", "1 个梯度，范数 5，c = 3"), 3.0, (5.0,)),
         (Text("all gradients are 0", "所有梯度都是 0"), 1.0, (0.0, 0.0)),
     ):
-        shapes = ((4,), (2, 3), (2, 1, 3))
+        shapes = ((4,), (2, 3), (2, 1, 3), (3,), (1, 2))
         yield Case(about, (c, *(gradient(shape, norm) for shape, norm in zip(shapes, sizes, strict=False))))
 
 

@@ -59,6 +59,10 @@ def large_kernel(rng):
     yield _case(rng, Text("a map lower than the kernel, P = 5", "特征图的高小于卷积核，P = 5"), (1, 2, 3, 7), 5)
 
 
+def one_pixel(rng):
+    yield _case(rng, Text("a map of one pixel, P = 5", "只有一个像素的特征图，P = 5"), (1, 2, 1, 1), 5)
+
+
 def single_tap(rng):
     """For graph mode: nine taps would take a learner's loops nine times as long to compile."""
     yield _case(rng, Text("one image, D = 3, 4 x 5, P = 1", "1 张图像，D = 3，4 x 5，P = 1"), (1, 3, 4, 5), 1)
@@ -194,6 +198,10 @@ EXERCISE = Exercise(
             ),
         ),
     ),
-    properties=(Property(large_kernel, judge_kernel_size), Property(single_tap, judge_kernel_size, graph=True)),
+    properties=(
+        Property(large_kernel, judge_kernel_size),
+        Property(one_pixel, judge_kernel_size),
+        Property(single_tap, judge_kernel_size, graph=True),
+    ),
     graph=False,
 )

@@ -89,6 +89,17 @@ def trainings(rng):
         yield _case(rng, about, shape, keep_prob, True, calls=5)
 
 
+def judge_gradients(cases, gradients):
+    if not any(gradient.any() for (gradient,) in gradients):
+        raise Wrong(
+            "gradient",
+            Text(
+                "in training no gradient comes through to x: compute with Tensors alone, without stop_gradient",
+                "训练时没有梯度传回 x：请全程用 Tensor 运算，不要用 stop_gradient",
+            ),
+        )
+
+
 def judge_training(cases, outputs):
     factors = {}  # of each keep_prob what the calls multiplied the numbers by: (calls, B, numbers)
     for case, calls in zip(cases, _checked(cases, outputs), strict=True):
@@ -163,6 +174,18 @@ def _judge_choice(kept):
                 "(a random number of NumPy or Python is drawn once, when graph mode compiles it)",
                 "连续五次调用丢弃的是同一批样本：应当在 construct 中用 ops 重新抽取掩码，不要固定种子（NumPy 或 Python 的"
                 "随机数只在图模式编译时抽取一次）",
+            ),
+        )
+    # Five calls of 64 samples or more: drawn one by one, they do not come to the same number each time, nor do the samples
+    # have but a few of the 32 ways to be kept and dropped.
+    always_as_many = len(kept) > 1 and all(np.ptp(calls.sum(axis=1)) == 0 for calls in kept.values())
+    if always_as_many or all(len(np.unique(calls, axis=1).T) <= 4 for calls in kept.values()):
+        raise Wrong(
+            "not drawn one by one",
+            Text(
+                "the samples depend on each other, the same number is kept each time or many share one draw: draw one "
+                "number for each sample",
+                "样本之间不独立：每次保留的个数都相同，或者许多样本共用一次抽取。应当为每个样本单独抽取一个数",
             ),
         )
     shares = {keep_prob: float(calls.mean()) for keep_prob, calls in kept.items()}
@@ -273,5 +296,9 @@ EXERCISE = Exercise(
         Mistake("keep_prob swapped", _ZeroByZero, SWAPPED),
         Mistake("divided by the drop rate", _DividedByZero, BY_DROP_RATE),
     ),
-    properties=(Property(evaluations, judge_evaluation), Property(trainings, judge_training, graph=True)),
+    properties=(
+        Property(evaluations, judge_evaluation),
+        Property(trainings, judge_training, graph=True),
+        Property(trainings, judge_gradients, gradient=True),
+    ),
 )

@@ -72,6 +72,7 @@ def cases(rng):
     for about, (r, c), (new_r, new_c), dim in (
         (Text("from 2 x 3 to 4 x 5, D = 7", "从 2 x 3 到 4 x 5，D = 7"), (2, 3), (4, 5), 7),
         (Text("from 4 x 4 to 3 x 2, D = 5", "从 4 x 4 到 3 x 2，D = 5"), (4, 4), (3, 2), 5),
+        (Text("from 2 x 3 to 3 x 2, D = 3", "从 2 x 3 到 3 x 2，D = 3"), (2, 3), (3, 2), 3),
         (Text("the grid as it was, 3 x 2, D = 4", "网格不变，3 x 2，D = 4"), (3, 2), (3, 2), 4),
     ):
         positions = rng.standard_normal((1, 1 + r * c, dim)).astype(np.float32)

@@ -74,7 +74,9 @@ def cases(rng):
             0.7,
         ),
         (
-            Text("4 images of 3 x 2 x 2, K = 10, lam = 0.2", "4 张 3 x 2 x 2 的图像，K = 10，lam = 0.2"),
+            Text(
+                "4 images of 3 x 2 x 2, two of one class, lam = 0.2", "4 张 3 x 2 x 2 的图像，其中两张同类，lam = 0.2"
+            ),
             (4, 3, 2, 2),
             10,
             0.2,
@@ -86,6 +88,8 @@ def cases(rng):
         ring, partner = rng.permutation(number), np.empty(number, np.int64)
         partner[ring] = np.roll(ring, 1)
         labels = np.eye(classes, dtype=np.float32)[rng.permutation(classes)[:number]]  # all of different classes
+        if lam < 0.5:
+            labels[partner[0]] = labels[0]
         yield Case(about, (rng.standard_normal(shape).astype(np.float32), labels, lam, partner))
 
 

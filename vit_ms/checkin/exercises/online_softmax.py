@@ -48,9 +48,10 @@ def _divided(m, total, o, s, v):
 
 
 def cases(rng):
-    def case(about, heads, queries, keys, dim, size, before):
-        """`before` is the number of keys that have been summed."""
+    def case(about, heads, queries, keys, dim, size, before, lower=0.0):
+        """`before` is the number of keys that have been summed; the block's scores are lower by `lower`."""
         scores = size * rng.standard_normal((heads, queries, before + keys))
+        scores[..., before:] -= lower
         values = rng.standard_normal((heads, before + keys, dim))
         state = np.full((heads, queries, 1), -np.inf), np.zeros((heads, queries, 1)), np.zeros((heads, queries, dim))
         if before:
@@ -62,7 +63,9 @@ def cases(rng):
     about = Text("2 heads, 5 queries, a block of 4 keys, d = 4", "2 个头，5 个查询，一块 4 个键，d = 4")
     yield case(about, 2, 5, 4, 4, 1.5, 3)
     about = Text("the first block: m is minus infinity", "第一块：m 为负无穷")
-    yield case(about, 1, 3, 6, 2, 1.0, 0)
+    yield case(about, 1, 3, 6, 2, 1.0, 0, lower=200.0)
+    about = Text("no score of the block is the largest", "这一块里没有最大的分数")
+    yield case(about, 1, 2, 3, 2, 0.1, 4, lower=1.5)
     about = Text("large scores, a block of one key", "分数很大，一块 1 个键")
     yield case(about, 3, 4, 1, 2, 300.0, 5)
 

@@ -47,7 +47,7 @@ def cases(rng):
     for about, sizes in (
         (Text("3 rows, 4 columns", "3 行 4 列"), (3, 4)),
         (Text("5 rows, 2 columns", "5 行 2 列"), (5, 2)),
-        (Text("square, M = 4", "正方形窗口，M = 4"), (4, 4)),
+        (Text("square, M = 9", "正方形窗口，M = 9"), (9, 9)),
         (Text("a single row", "只有 1 行"), (1, 6)),
     ):
         yield Case(about, sizes)

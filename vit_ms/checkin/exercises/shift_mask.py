@@ -99,7 +99,7 @@ def _whole_map(h, w, M, shift):
 
 def cases(rng):
     for about, sizes in (
-        (Text("8 x 12 tokens, M = 4, shift 1", "8 x 12 个 token，M = 4，移位 1"), (8, 12, 4, 1)),
+        (Text("12 x 18 tokens, M = 6, shift 1", "12 x 18 个 token，M = 6，移位 1"), (12, 18, 6, 1)),
         (Text("9 x 6 tokens, M = 3, shift 1", "9 x 6 个 token，M = 3，移位 1"), (9, 6, 3, 1)),
         (Text("12 x 8 tokens, M = 4, shift 2", "12 x 8 个 token，M = 4，移位 2"), (12, 8, 4, 2)),
         (Text("10 x 10 tokens, M = 5, shift 4", "10 x 10 个 token，M = 5，移位 4"), (10, 10, 5, 4)),

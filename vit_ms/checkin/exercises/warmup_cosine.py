@@ -86,6 +86,11 @@ def cases(rng):
     for about, T, T_w in (
         (Text("T = 13, T_w = 4", "T = 13，T_w = 4"), 13, 4),
         (Text("T = 8, T_w = 0: no warm-up", "T = 8，T_w = 0：没有预热"), 8, 0),
+        (
+            Text("T = 21, T_w = 20: the first rates are below the minimum", "T = 21，T_w = 20：最初的学习率低于最小值"),
+            21,
+            20,
+        ),
         (Text("T = 60, T_w = 1", "T = 60，T_w = 1"), 60, 1),
     ):
         # Rates far above those of a training, so that what differs is far above rounding.
