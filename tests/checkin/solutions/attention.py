@@ -94,8 +94,18 @@ def in_place(q, k, v):
     return ops.softmax(q @ k.swapaxes(-1, -2), -1) @ v
 
 
+def queries_last(q, k, v):
+    return ops.softmax(k @ q.swapaxes(-1, -2) / q.shape[-1] ** 0.5, -1) @ v
+
+
+def scaled_late(q, k, v):
+    return ops.softmax(q @ k.swapaxes(-1, -2), -1) / q.shape[-1] ** 0.5 @ v
+
+
 RIGHT = [matmul, scaled_queries, loops]
 WRONG = {
+    queries_last: "queries and keys swapped",
+    scaled_late: "scale after softmax",
     whole_root: "value",
     unguarded: "not finite",
     in_place: "input changed",

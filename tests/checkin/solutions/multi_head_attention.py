@@ -182,8 +182,18 @@ def nothing(*inputs):
     five_axes(*inputs)
 
 
+def scale_of_one_head(*inputs):
+    return with_weights(*inputs, lambda q, k: ops.softmax(ops.matmul(q, k.swapaxes(2, 3)) / q.shape[3], -1))
+
+
+def over_heads(*inputs):
+    return with_weights(*inputs, lambda q, k: ops.softmax(ops.matmul(q, k.swapaxes(2, 3)) / q.shape[3] ** 0.5, 1))
+
+
 RIGHT = [five_axes, weights_split, head_by_head, flattened]
 WRONG = {
+    scale_of_one_head: "scale by d",
+    over_heads: "softmax over the heads",
     heads_outside: "heads outside q, k, v",
     torn: "split by reshape",
     torn_and_joined: "split and joined by reshape",

@@ -172,7 +172,7 @@ WRONG = {
     count: "count",
     percent: "percent",
     each: "not reduced",
-    top_5: "value",
+    top_5: "k not used",
     always: "value",
     as_a_list: "not reduced",
     top_1_and_top_k: "number of outputs",

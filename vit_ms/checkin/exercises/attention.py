@@ -32,6 +32,15 @@ def _keys_and_values_swapped(q, k, v):
     return attention(q, v, k)
 
 
+def _queries_and_keys_swapped(q, k, v):
+    return attention(k, q, v)
+
+
+def _scale_after_softmax(q, k, v):
+    weights = ops.softmax(ops.matmul(q, k.swapaxes(-2, -1)), axis=-1) / q.shape[-1] ** 0.5
+    return ops.matmul(weights, v)
+
+
 def cases(rng):
     for about, shape in (
         (Text("2 images, 3 heads, 5 tokens, d = 4", "2 张图像、3 个头、5 个 token，d = 4"), (2, 3, 5, 4)),
@@ -112,6 +121,22 @@ EXERCISE = Exercise(
             "keys and values swapped",
             _keys_and_values_swapped,
             Text("keys and values have changed places", "key 和 value 用反了"),
+        ),
+        Mistake(
+            "queries and keys swapped",
+            _queries_and_keys_swapped,
+            Text(
+                "queries and keys have changed places: row i of the scores, q_i with every k_j, is what token i asks",
+                "query 和 key 用反了：分数的第 i 行是 q_i 与各个 k_j 的内积",
+            ),
+        ),
+        Mistake(
+            "scale after softmax",
+            _scale_after_softmax,
+            Text(
+                "the weights are scaled after the softmax: scale the scores before it, so that the weights sum to 1",
+                "缩放做在了 softmax 之后：应当先缩放分数再做 softmax，权重之和才为 1",
+            ),
         ),
     ),
 )

@@ -204,6 +204,19 @@ EXERCISE = Exercise(
             ),
         ),
         Mistake(
+            "scale by d",
+            _with(weights=_scores_times(lambda q: 1 / q.shape[-1])),
+            Text("the scores are divided by d: divide by sqrt(d)", "分数除以了 d：应当除以 sqrt(d)"),
+        ),
+        Mistake(
+            "softmax over the heads",
+            _with(weights=_scores_times(lambda q: q.shape[-1] ** -0.5, axis=1)),
+            Text(
+                "the softmax is over the heads (axis 1): it goes over the keys, the last axis",
+                "softmax 做在了头一维（axis=1）：应当沿 key，即最后一维",
+            ),
+        ),
+        Mistake(
             "softmax axis",
             _with(weights=_scores_times(lambda q: q.shape[-1] ** -0.5, axis=-2)),
             Text(

@@ -128,6 +128,14 @@ EXERCISE = Exercise(
             ),
         ),
         Mistake(
+            "k not used",
+            _among(lambda k: slice(0, 5)),
+            Text(
+                "the five largest always count: how many is the argument k",
+                "总是取最大的 5 个：取几个由参数 k 决定",
+            ),
+        ),
+        Mistake(
             "k + 1",
             _among(lambda k: slice(0, k + 1)),
             Text(
