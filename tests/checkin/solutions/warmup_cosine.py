@@ -196,8 +196,18 @@ def one_step_at_least(T, T_w, peak, minimum):
     return joined(T, max(T_w, 1), peak, minimum)
 
 
+def divided_by_the_steps_between(T, T_w, peak, minimum):
+    share = np.arange(T) / (T - 1)  # of the way from the first rate to the last
+    if T_w:
+        return joined(T, T_w, peak, minimum)
+    first = minimum + (peak - minimum) * 0.5 * (1 + np.cos(np.pi / T))
+    angles = np.pi / T + share * (np.pi - np.pi / T)
+    return np.where(share == 0, first, minimum + (peak - minimum) * 0.5 * (1 + np.cos(angles)))
+
+
 RIGHT = [joined, loop, where, weighted, masked, a_list]
 WRONG = {
+    divided_by_the_steps_between: "not finite",
     one_step_at_least: "value",
     never_below: "value",
     decay_of_two: "value",

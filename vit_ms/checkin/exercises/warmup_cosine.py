@@ -91,6 +91,7 @@ def cases(rng):
             21,
             20,
         ),
+        (Text("a single step, T = 1, T_w = 0", "只有一步，T = 1，T_w = 0"), 1, 0),
         (Text("T = 60, T_w = 1", "T = 60，T_w = 1"), 60, 1),
     ):
         # Rates far above those of a training, so that what differs is far above rounding.
