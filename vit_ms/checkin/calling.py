@@ -146,7 +146,7 @@ def ask(kind: str, solution: Callable, case: Case, weighing: int | None = None, 
         # The line on what the device lacks says it, else the first with a word; the rest is for MindSpore's developers.
         lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalnum, line))]
         answer.error, answer.told = type(error).__name__, ([*filter(LACKING.search, lines), *lines, ""])[0]
-        answer.place = _place_of(error)
+        answer.place = _place_of(error, solution if graph else None)
     finally:
         ms.set_context(**before)
     return answer
@@ -238,11 +238,14 @@ def _type_of(result) -> str:
     return f"{name} of {', '.join(type(item).__name__ for item in result[:4])}{', ...' * (len(result) > 4)}"
 
 
-def _place_of(error: BaseException) -> str:
+def _place_of(error: BaseException, compiled: Callable | None) -> str:
     """The learner's line that raised an error; empty where none is known."""
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    # Of what it compiles, graph mode names the lines in its message, the inner ones last.
-    frames += [(filename, int(line)) for filename, line in re.findall(r"In file (.+?):(\d+),", str(error))]
+    # Graph mode names the lines that it compiles in its message, the inner ones last; so may later messages, of other code.
+    members = [compiled, *vars(compiled).values()] if isinstance(compiled, type) else [compiled]
+    files = {member.__code__.co_filename for member in members if hasattr(member, "__code__")}
+    named = re.findall(r"In file (.+?):(\d+),", str(error))
+    frames += [(filename, int(line)) for filename, line in named if filename in files]
     for filename, line in reversed(frames):
         if _is_learners(filename) and (text := linecache.getline(filename, line).strip()):
             return f"{line}: {text}"
