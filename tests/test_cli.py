@@ -67,6 +67,15 @@ def test_a_reader_that_has_had_enough_is_no_error(unbuffered, monkeypatch):
         assert process.wait() == 128 + signal.SIGPIPE
 
 
+def test_another_broken_pipe_is_told(monkeypatch, capsys):
+    def broken(*args):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("vit_ms.training.train", broken)
+    assert main(["train"]) == 1
+    assert capsys.readouterr().err == "vit_ms: [Errno 32] Broken pipe\n"
+
+
 @pytest.mark.parametrize("words", [[], ["trian"], ["train", "--epoch", "3"], ["eval"], ["predict"]])
 def test_words_that_are_no_command_are_a_mistake(words, capsys):
     with pytest.raises(SystemExit) as end:

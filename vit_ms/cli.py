@@ -441,14 +441,23 @@ def main(argv: list[str] | None = None) -> int:
         return _stop(2, error)
     except Interrupted as error:
         return _stop(128 + error.signal, error)
-    except BrokenPipeError:  # what this prints into, like `head`, has had enough and is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain as it ends
-        return 128 + signal.SIGPIPE
+    except BrokenPipeError as error:
+        return 128 + signal.SIGPIPE if _nobody_reads() else _stop(1, error)
     except (OSError, FloatingPointError, MemoryError) as error:
         return _stop(1, error)
     except KeyboardInterrupt:
         return _stop(1, "stopped")
     return 0
+
+
+def _nobody_reads() -> bool:
+    """Whether what this prints into, like `head`, has had enough and is gone."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain as it ends
+        return True
+    return False
 
 
 def _stop(code: int, reason: object) -> int:

@@ -125,6 +125,16 @@ class InNumpy(nn.Cell):
         return self.reduction(self.norm(Tensor(np.concatenate(four, axis=-1))))
 
 
+def in_place(q, k, v):
+    q *= 2.0
+    return attend(q / 2.0, k, v)
+
+
+def test_writing_into_an_input_is_told_of_the_mode_that_does_it():
+    result = grade(exercises()["attention"], in_place)
+    assert result.code == "input changed" and result.message.en.startswith("in graph mode input 0 was changed")
+
+
 def test_the_line_is_not_that_of_an_error_before():
     """MindSpore's later messages still have the lines of a failed compilation."""
     assert "import math" not in str(grade(exercises()["attention"], import_inside))

@@ -36,6 +36,19 @@ HOSTILE = {
         "value",
         "",
     ),
+    "an answer that is no archive": (
+        "import __main__\n__main__._write_answer = lambda answer, path: path.write_bytes(b'PK\\x03\\x04 junk')\n"
+        "def attention(q, k, v):\n    return q\n",
+        "ended",
+        "cannot be read",
+    ),
+    "an answer in words": (
+        "import __main__\nreal = __main__._write_answer\n"
+        "def write(answer, path):\n    answer.outputs = [np.array('right')]\n    real(answer, path)\n"
+        "__main__._write_answer = write\ndef attention(q, k, v):\n    return q\n",
+        "ended",
+        "cannot be read",
+    ),
     "remembered outputs": (
         "def attention(q, k, v):\n    known = {4: 0.74547}\n    return ops.ones_like(q) * known.get(q.shape[-1], 0.0)\n",
         "value",

@@ -82,7 +82,7 @@ class Answer:
         outputs (list[np.ndarray]): None where there were none.
         gradients (list[np.ndarray]): by each float input, of the outputs' sum with given weights; None where not asked.
         parameters (int): how many trainable numbers a cell has.
-        learning (int): how many of them have a gradient that is not 0.
+        learning (int): how many of them have a gradient above 1e-5 of the largest; 0 where not asked.
         returned (str): the type of a result that is no Tensor or array.
         changed (int): which input the solution wrote into; -1: none.
         error (str): type of the exception that the solution raised; empty: none.
@@ -233,6 +233,8 @@ def _gradients(kind: str, solution: Callable, case: Case, weights: list[Tensor])
 
 def _type_of(result) -> str:
     name = type(result).__name__
+    if isinstance(result, (np.ndarray, np.generic)):
+        return f"{name} of {result.dtype}"
     if not isinstance(result, (tuple, list)) or not result:
         return name
     return f"{name} of {', '.join(type(item).__name__ for item in result[:4])}{', ...' * (len(result) > 4)}"

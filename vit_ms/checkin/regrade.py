@@ -140,6 +140,8 @@ def _write_case(path: Path, kind: str, case: Case, weighing: int | None, graph: 
 def _read_answer(path: Path) -> Answer:
     """An answer, of a process that may have written anything."""
     try:
+        if not path.is_file():
+            raise TypeError
         with np.load(path, allow_pickle=False) as file:
             told = json.loads(str(file["told"]))
             for name in ("outputs", "gradients"):
@@ -148,8 +150,13 @@ def _read_answer(path: Path) -> Answer:
         answer = Answer(**told)
         words = (answer.returned, answer.error, answer.told, answer.place, answer.stage)
         numbers = (answer.changed, answer.parameters, answer.learning)
-        if not all(isinstance(number, int) for number in numbers) or not all(isinstance(word, str) for word in words):
+        arrays = [*(answer.outputs or []), *(answer.gradients or [])]
+        if (
+            not all(isinstance(number, int) for number in numbers)
+            or not all(isinstance(word, str) for word in words)
+            or not all(isinstance(array, np.ndarray) and array.dtype.kind in "biuf" for array in arrays)
+        ):
             raise TypeError
         return answer
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # zipfile, json and NumPy have many
         raise _Ended(f"its answer cannot be read ({type(error).__name__})") from None

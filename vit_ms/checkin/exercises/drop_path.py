@@ -122,8 +122,8 @@ def _checked(cases, outputs):
     """The outputs of each case, one a call, with the shape and dtype of x."""
     for case, calls in zip(cases, outputs, strict=True):
         (x,), mode = case.inputs, Text("training", "训练") if case.training else Text("evaluation", "评估")
-        each = len(calls) // case.calls
-        if each > 1:
+        if len(calls) != case.calls:
+            each = len(calls) // case.calls
             message = Text(f"in {mode.en} there are {each} outputs", f"{mode.zh}时有 {each} 个输出")
             raise Wrong("number of outputs", message)
         for output in calls:
@@ -176,8 +176,8 @@ def _judge_choice(kept):
                 "随机数只在图模式编译时抽取一次）",
             ),
         )
-    # Five calls of 64 samples or more: drawn one by one, they do not come to the same number each time, nor do the samples
-    # have but a few of the 32 ways to be kept and dropped.
+    # Five calls of 64 samples or more: drawn one by one, they do not come to the same number each time, and the samples show
+    # more than four of the 32 ways to be kept or dropped.
     always_as_many = len(kept) > 1 and all(np.ptp(calls.sum(axis=1)) == 0 for calls in kept.values())
     if always_as_many or all(len(np.unique(calls, axis=1).T) <= 4 for calls in kept.values()):
         raise Wrong(
