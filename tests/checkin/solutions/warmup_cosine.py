@@ -197,7 +197,8 @@ def one_step_at_least(T, T_w, peak, minimum):
 
 
 def divided_by_the_steps_between(T, T_w, peak, minimum):
-    share = np.arange(T) / (T - 1)  # of the way from the first rate to the last
+    with np.errstate(invalid="ignore"):
+        share = np.arange(T) / (T - 1)  # of the way from the first rate to the last
     if T_w:
         return joined(T, T_w, peak, minimum)
     first = minimum + (peak - minimum) * 0.5 * (1 + np.cos(np.pi / T))
