@@ -203,8 +203,22 @@ def nothing(x, w, b):
     two_loops(x, w, b)
 
 
+def shifted_slices(x, w, b):
+    """Pads each shifted part back to the map, which has to be as large as the shift."""
+    _, D, height, width = x.shape
+    r = w.shape[1] // 2
+    y = b.reshape(1, D, 1, 1)
+    for u in range(-r, r + 1):
+        for v in range(-r, r + 1):
+            part = x[:, :, max(0, u) : height + min(0, u), max(0, v) : width + min(0, v)]
+            part = ops.pad(part, (max(0, -v), max(0, v), max(0, -u), max(0, u)))
+            y = y + w[:, u + r, v + r].reshape(1, D, 1, 1) * part
+    return y
+
+
 RIGHT = [two_loops, grouped, unfolded, joined]
 WRONG = {
+    shifted_slices: "other kernel sizes",
     flipped: "kernel flipped",
     minus_for_plus: "kernel flipped",
     transposed: "kernel transposed",
