@@ -19,6 +19,7 @@ from mindspore import Parameter, Tensor, nn
 # As MindSpore says that a device has not the operation.
 LACKING = re.compile(r"Unsupported op|kernel \S+ unregistered|kernelmod for op \S+ failed|not supported on this device")
 KINDS = ("function", "numpy", "cell")
+NUMBERS = "biuf"  # what outputs and gradients are made of, by NumPy's kinds of dtype: no words, no complex numbers
 _OURS = Path(__file__).resolve().parents[1]
 _PACKAGES = Path(ms.__file__).resolve().parents[1]
 _PYTHON = Path(linecache.__file__).resolve().parent
@@ -205,7 +206,7 @@ def _outputs_of(result):
     if not all(isinstance(array, (np.ndarray, np.generic, int, float)) for array in arrays):
         return result
     arrays = _Arrays(np.array(array) for array in arrays)
-    return arrays if all(array.dtype.kind in "biuf" for array in arrays) else result  # no words, no complex numbers
+    return arrays if all(array.dtype.kind in NUMBERS for array in arrays) else result
 
 
 def _gradients(kind: str, solution: Callable, case: Case, weights: list[Tensor]) -> tuple[list[np.ndarray], int]:

@@ -101,9 +101,8 @@ def _try(exercise: Exercise, asking: Asking, seed: int) -> Text:
     tensors, rng = exercise.kind != "numpy", np.random.default_rng(seed)
     cases, tried = list(exercise.cases(rng)), []
     for number, case in enumerate(cases):
-        weighing = seed + number if exercise.gradient else None
-        wanted = _wanted(exercise, seed, number, weighing)
-        found = asking(case, weighing, False)
+        wanted = _wanted(exercise, seed, number)
+        found = asking(case, _weighing(exercise, seed, number), False)
         _check(exercise, case, found, wanted, functools.partial(_recognised, exercise, seed, cases, number, found))
     if cases and exercise.graph and tensors:  # at the end: what is wrong is found before anything is compiled
         found = asking(case, None, True)
@@ -127,11 +126,16 @@ def _try(exercise: Exercise, asking: Asking, seed: int) -> Text:
     return Text(", ".join(text.en for text in tried), "、".join(text.zh for text in tried))
 
 
+def _weighing(exercise: Exercise, seed: int, number: int) -> int | None:
+    """The seed of the weights for the gradients of a case; None: they are not asked."""
+    return seed + number if exercise.gradient else None
+
+
 @functools.lru_cache(maxsize=256)  # a learner tries an exercise more than once
-def _wanted(exercise: Exercise, seed: int, number: int, weighing: int | None) -> Answer:
+def _wanted(exercise: Exercise, seed: int, number: int) -> Answer:
     """What the reference answers to a case."""
     case = list(exercise.cases(np.random.default_rng(seed)))[number]
-    answer = ask(exercise.kind, exercise.reference, case, weighing)
+    answer = ask(exercise.kind, exercise.reference, case, _weighing(exercise, seed, number))
     if answer.error or answer.outputs is None:
         raise RuntimeError(f"exercise {exercise.name}: its reference fails: {answer.error}: {answer.told}")
     return answer
@@ -279,8 +283,7 @@ def _recognised(exercise: Exercise, seed: int, cases: list[Case], number: int, f
     for mistake in exercise.mistakes:
         theirs = functools.partial(ask, exercise.kind, mistake.solution)
         if _alike(exercise, theirs(cases[number]), found) and all(
-            _alike(exercise, theirs(cases[k]), _wanted(exercise, seed, k, seed + k if exercise.gradient else None))
-            for k in range(number)
+            _alike(exercise, theirs(cases[k]), _wanted(exercise, seed, k)) for k in range(number)
         ):
             return mistake
     return None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vit_ms.checkin.calling import Answer, Case, Part, Text
+from vit_ms.checkin.calling import NUMBERS, Answer, Case, Part, Text
 from vit_ms.checkin.exercise import Exercise
 from vit_ms.checkin.grader import Result, judge
 
@@ -154,7 +154,7 @@ def _read_answer(path: Path) -> Answer:
         if (
             not all(isinstance(number, int) for number in numbers)
             or not all(isinstance(word, str) for word in words)
-            or not all(isinstance(array, np.ndarray) and array.dtype.kind in "biuf" for array in arrays)
+            or not all(isinstance(array, np.ndarray) and array.dtype.kind in NUMBERS for array in arrays)
         ):
             raise TypeError
         return answer

@@ -95,7 +95,7 @@ def cases(rng):
         dim = shape[-1]
         x, w, b = (rng.standard_normal(part).astype(np.float32) for part in (shape, (dim, dim), dim))
         initial = [round(float(number), 4) for number in size * rng.uniform(0.2, 2.0, dim)]
-        initial[1::2] = [-number for number in initial[1::2]]
+        initial[1::2] = [-number for number in initial[1::2]]  # of both signs
         yield Case(about, (x,), {"branch": Part("dense", (w, b)), "initial": initial})
 
 

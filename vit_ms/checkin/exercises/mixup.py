@@ -66,12 +66,13 @@ _LABELS_NOT_MIXED = Text(
 
 
 def cases(rng):
-    for about, shape, classes, lam in (
+    for about, shape, classes, lam, same_class in (
         (
             Text("5 images of 2 x 3 x 4, K = 6, lam = 0.7", "5 张 2 x 3 x 4 的图像，K = 6，lam = 0.7"),
             (5, 2, 3, 4),
             6,
             0.7,
+            False,
         ),
         (
             Text(
@@ -80,15 +81,16 @@ def cases(rng):
             (4, 3, 2, 2),
             10,
             0.2,
+            True,
         ),
-        (Text("3 images, lam = 1", "3 张图像，lam = 1"), (3, 1, 2, 5), 3, 1.0),
+        (Text("3 images, lam = 1", "3 张图像，lam = 1"), (3, 1, 2, 5), 3, 1.0, False),
     ):
         number = shape[0]
         # Along one ring of all images, so that nobody is its own partner and the inverse is another permutation.
         ring, partner = rng.permutation(number), np.empty(number, np.int64)
         partner[ring] = np.roll(ring, 1)
-        labels = np.eye(classes, dtype=np.float32)[rng.permutation(classes)[:number]]  # all of different classes
-        if lam == 0.2:  # but two
+        labels = np.eye(classes, dtype=np.float32)[rng.permutation(classes)[:number]]
+        if same_class:  # an image and its partner; else all are of different classes
             labels[partner[0]] = labels[0]
         yield Case(about, (rng.standard_normal(shape).astype(np.float32), labels, lam, partner))
 
