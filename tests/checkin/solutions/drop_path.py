@@ -237,7 +237,11 @@ class Nothing(Base):
 
 
 class GradientStopped(Compared):
+    """Where something is dropped; with keep_prob = 1 it comes through."""
+
     def construct(self, x):
+        if not self.training or self.keep_prob == 1.0:
+            return x
         return ops.stop_gradient(super().construct(x))
 
 
