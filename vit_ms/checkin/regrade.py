@@ -142,7 +142,7 @@ def _read_answer(path: Path) -> Answer:
     try:
         if not path.is_file():
             raise TypeError
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             told = json.loads(str(file["told"]))
             for name in ("outputs", "gradients"):
                 if told[name] is not None:
